@@ -1,0 +1,154 @@
+"""The compiled core: arrays and token ids in, token ids out. It knows no files, no text and no network."""
+
+from collections.abc import Sequence as Seq
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F16 = npt.NDArray[np.float16]
+I32 = npt.NDArray[np.int32]
+I8 = npt.NDArray[np.int8]
+U16 = npt.NDArray[np.uint16]
+
+testing: ModuleType
+"""Every kernel of every rung as a numpy function, for the tests."""
+
+ACTIVATIONS: tuple[str, ...]
+"""The activation functions that the core computes, under transformers' names."""
+
+
+class Config:
+    """The numbers of a GPT-2, under config.json's names. ValueError when they do not fit together."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        n_positions: int,
+        n_embd: int,
+        n_layer: int,
+        n_head: int,
+        n_inner: int,
+        activation_function: str,
+        layer_norm_epsilon: float,
+        scale_attn_weights: bool = True,
+        scale_attn_by_inverse_layer_idx: bool = False,
+        tie_word_embeddings: bool = True,
+    ) -> None: ...
+
+class TensorSpec:
+    """One tensor that a checkpoint must hold."""
+
+    @property
+    def name(self) -> str:
+        """Without the prefix `transformer.`: `h.0.attn.c_attn.weight`."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As Hugging Face stores it: (in, out) for the Conv1D layers, (V, C) for `wte.weight` and `lm_head.weight`."""
+    @property
+    def kind(self) -> str:
+        """`conv1d` (a linear, stored (in, out)), `linear` (stored (out, in)), `table` (rows) or `vector`."""
+
+def tensor_table(config: Config) -> list[TensorSpec]: ...
+
+def pack_f32(weight: F32, in_out: bool) -> F32:
+    """(K, N) if `in_out`, else (N, K) -> the packed float32 layout (N/16, K, 16), zero padded."""
+
+def pack_f16(weight: F32, in_out: bool) -> F16:
+    """The same in half precision, rounded to nearest even. ValueError if a weight is beyond its range."""
+
+def quantize_i8(weight: F32, in_out: bool) -> tuple[I8, F32, I32]:
+    """(K, N) if `in_out`, else (N, K) -> packed int8 (N/16, K/4, 16, 4), scale (N,), sum (N,); N, K padded to 16 and 4.
+
+    Symmetric per output channel: w = scale * q, |q| <= 127; sum[n] = sum_k q[n, k].
+    ValueError if a weight is not finite.
+    """
+
+def widen_bf16(bits: U16) -> F32: ...
+def widen_f16(bits: U16) -> F32: ...
+
+class Model:
+    """Weights in the core's own layout, used where they lie (each array is kept alive, none is copied).
+
+    `tensors`: for each name of `tensor_table`, its packed form; every last dimension padded to 16.
+    A linear `X.weight` is float32 or float16 (N/16, K, 16), or int8 (N/16, K/4, 16, 4) beside
+    `X.weight_scale` and `X.weight_sum`.
+    ValueError names what is missing or misshaped.
+    """
+
+    def __init__(self, config: Config, tensors: dict[str, npt.NDArray[Any]]) -> None: ...
+    @property
+    def weight_bytes(self) -> int: ...
+
+class Sampling:
+    """How the next token is chosen; the rules' meaning and order are Hugging Face's. ValueError on a bad value."""
+
+    def __init__(
+        self,
+        *,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0,
+        min_new_tokens: int = 0,
+        eos_token_ids: Seq[int] = (),
+        seed: int = 0,
+        reply_start: int = 0,
+        penalty_start: int = 0,
+    ) -> None:
+        """`reply_start`: the position of the reply's first token; `penalty_start`: the first that penalties look at."""
+
+class Sequence:
+    """Token ids and their KV cache. Owns its positions; frees its pages when dropped."""
+
+    def __len__(self) -> int: ...
+    @property
+    def tokens(self) -> list[int]: ...
+    def fork(self, length: int | None = None) -> Sequence:
+        """A second sequence with the first `length` positions; the cache pages are shared until one of them writes."""
+    def truncate(self, length: int) -> None: ...
+
+class Work:
+    """One row of a step: append `tokens` to `sequence`, and choose the next token if `sampling` is given."""
+
+    def __init__(self, sequence: Sequence, tokens: Seq[int], sampling: Sampling | None = None) -> None: ...
+
+class Engine:
+    """Sequences in, tokens out. Safe from many threads; steps run one after the other, without the GIL."""
+
+    def __init__(self, model: Model, num_threads: int, kv_cache_bytes: int) -> None: ...
+    def sequence(self) -> Sequence: ...
+    def step(self, work: Seq[Work]) -> list[int]:
+        """Run GPT-2 once over all rows; the chosen token for each work that asked, else -1.
+
+        A sequence may occur once in `work`. On an error every sequence is as it was.
+        CapacityError: a sequence would outgrow n_positions, or the cache is full. ValueError: an id outside the
+        vocabulary.
+        """
+    def logits(self, tokens: Seq[int]) -> F32:
+        """float32 (T, V): the logits after each token, read from an empty cache."""
+    def logprobs(self, tokens: Seq[int]) -> F32:
+        """float32 (T-1,): log P(tokens[t+1] | tokens[..t]), without ever holding (T, V)."""
+    @property
+    def num_threads(self) -> int: ...
+    @property
+    def kv_bytes_in_use(self) -> int: ...
+
+def cpu_features() -> list[str]: ...
+def isa_ladder() -> list[tuple[str, str, list[str]]]:
+    """(name, sentence, missing CPU features) for every rung, in climbing order."""
+def chosen_isa() -> str:
+    """The rung in use. BackendError if DIALOCPP_ISA names a rung that does not exist or that this CPU lacks."""
+def default_num_threads() -> int:
+    """Physical cores, within this process's affinity and its cgroup's CPU quota; at least 1."""
+def roofs(num_threads: int, read_bytes: int) -> tuple[float, float, float]:
+    """What this machine can do at best with so many threads: bytes read, int8 and float32 operations a second.
+
+    Measured here and now: `read_bytes` of memory are read, and the dot-product instructions of the chosen rung run on
+    registers alone. 0 operations for a rung whose peak is not known.
+    """

@@ -1,0 +1,48 @@
+"""How much must a machine read and multiply for a token? Counts from the config, not from the clock.
+
+Letters: C channels, L layers, V vocabulary, T positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dialocpp.config import ModelConfig
+
+BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1}
+
+
+@dataclass(frozen=True)
+class TokenWork:
+    """What the linear layers cost. The tables of embeddings are read a row at a time and count as nothing."""
+
+    layer_weights: int
+    head_weights: int
+    attention_width: int  # L · C
+    bytes_per_weight: int
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Weights read once in every step, whatever the number of its rows."""
+        return (self.layer_weights + self.head_weights) * self.bytes_per_weight
+
+    def prefill_operations(self, tokens: int) -> int:
+        """Multiplications and additions of a prompt: the head is for its last token only."""
+        attention = 4 * self.attention_width * tokens * (tokens + 1) // 2
+        return 2 * (self.layer_weights * tokens + self.head_weights) + attention
+
+    def decode_operations(self, position: int) -> int:
+        """Multiplications and additions of one token that looks at `position` positions."""
+        return 2 * (self.layer_weights + self.head_weights) + 4 * self.attention_width * position
+
+
+def token_work(config: ModelConfig, dtype: str) -> TokenWork:
+    """The work of a model that keeps its weights as `dtype`."""
+    channels = config.n_embd
+    layer = 4 * channels * channels + 2 * channels * config.n_inner
+    return TokenWork(
+        layer_weights=config.n_layer * layer,
+        head_weights=config.vocab_size * channels,
+        attention_width=config.n_layer * channels,
+        bytes_per_weight=BYTES_PER_WEIGHT[dtype],
+    )

@@ -1,0 +1,71 @@
+"""How does a model become a folder that dialocpp maps and uses as it lies?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from dialocpp.config import ModelConfig, read_json_object
+from dialocpp.errors import CheckpointError
+
+from .files import CONFIG, GENERATION_CONFIG, PACKED, TOKENIZER_SETTINGS, TOKENIZERS, weight_files
+from .fingerprint import fingerprint_meanwhile
+from .load import check_dtype
+from .pack import packed_table, packed_tensors
+from .packed_writer import replacing, write_packed
+from .progress import shown
+from .resolve import resolve
+from .source import read_source
+
+
+def export_checkpoint(
+    name_or_path: str | os.PathLike[str] | None,
+    out: str | os.PathLike[str],
+    *,
+    dtype: str = "int8",
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """Write a packed folder (weights, configs, tokenizer) and return it; the weights come last.
+
+    CheckpointError as in `load_checkpoint`, also for a model that is packed already; ValueError for a dtype
+    that does not exist or for writing into the source folder.
+    """
+    check_dtype(dtype, allow_auto=False)
+    source = resolve(
+        name_or_path, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token
+    )
+    target = Path(out)
+    if target.exists() and target.resolve() == source.resolve():
+        raise ValueError(f"expected an output folder other than the model's own {source}, found it; choose another")
+    files = weight_files(source)
+    config, tensors = read_source(files, ModelConfig.from_file(source / CONFIG))
+    target.mkdir(parents=True, exist_ok=True)
+    _write_config(source, target, config)
+    _copy_tokenizer(source, target)
+    packed = shown(packed_tensors(config, tensors, dtype), packed_table(config, dtype), "Packing")
+    with fingerprint_meanwhile(files) as source_sha256:
+        write_packed(target / PACKED, config, dtype, source_sha256, packed)
+    return target
+
+
+def _write_config(source: Path, target: Path, config: ModelConfig) -> None:
+    """The source's config.json, with every default written out."""
+    values = read_json_object(source / CONFIG) | config.to_dict()
+    with replacing(target / CONFIG) as file:
+        file.write(json.dumps(values, indent=2).encode() + b"\n")
+    if (source / GENERATION_CONFIG).is_file():
+        shutil.copyfile(source / GENERATION_CONFIG, target / GENERATION_CONFIG)
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    """The first tokenizer that is there, and the settings beside it."""
+    tables = next((names for names in TOKENIZERS if all((source / name).is_file() for name in names)), None)
+    if tables is None:
+        raise CheckpointError(f"{source}: expected a tokenizer, found no file of one; add tokenizer.json")
+    for name in (*tables, *(name for name in TOKENIZER_SETTINGS if (source / name).is_file())):
+        shutil.copyfile(source / name, target / name)

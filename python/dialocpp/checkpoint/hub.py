@@ -1,0 +1,189 @@
+"""Which files of a Hub repo does a checkpoint need, and where are they in the local cache?
+
+The cache is asked first, file by file, so that a model that has been used once never calls home again. All
+files come from one commit: that of config.json.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import constants, errors
+
+from dialocpp.errors import CheckpointError
+
+from .files import (
+    CONFIG,
+    GENERATION_CONFIG,
+    PACKED,
+    SINGLE,
+    TOKENIZER_SETTINGS,
+    TOKENIZERS,
+    WEIGHTS,
+    is_index,
+    no_weights,
+    shard_names,
+)
+
+
+class _Repo:
+    """One repo at one revision; `fetch` gives a file's path, or None where the repo has no such file."""
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        offline: bool,
+        token: str | bool | None,
+    ) -> None:
+        self._name = name
+        self._revision = revision
+        self._cache_dir = cache_dir
+        self._token = token
+        self._offline = offline or constants.HF_HUB_OFFLINE
+        self._unreachable: Exception | None = None
+        self._reached = False
+
+    def fetch(self, filename: str) -> Path | None:
+        """From the cache, else from the Hub."""
+        try:
+            cached = huggingface_hub.try_to_load_from_cache(
+                self._name, filename, cache_dir=self._cache_dir, revision=self._revision
+            )
+        except errors.HFValidationError as error:
+            raise self._explained(error) from error
+        if isinstance(cached, str):
+            return Path(cached)
+        known_absent = cached is not None
+        if known_absent or self._offline or not self._reachable(filename):
+            return None
+        return self._download(filename)
+
+    def pin(self, commit: str) -> None:
+        """Take all further files from this commit."""
+        self._revision = commit
+
+    def missing(self, filename: str) -> CheckpointError:
+        """The error for a file that the checkpoint cannot do without."""
+        where = self._where()
+        if self._offline:
+            return CheckpointError(
+                f"{where} is neither a folder here nor whole in the local cache, which lacks {filename} "
+                "(and the Hub is not to be asked); download it once with the network allowed"
+            )
+        if self._unreachable:
+            return CheckpointError(
+                f"{where} is neither a folder here nor reachable on the Hub ({_line(self._unreachable)}); "
+                "check the name and the network"
+            )
+        return CheckpointError(f"{where}: expected {filename} in this repo, found none; choose a GPT-2 model's repo")
+
+    def missing_weights(self) -> CheckpointError:
+        """The error for a repo that has none of the files that could hold weights."""
+        return self.missing(SINGLE) if self._offline or self._unreachable else no_weights(self._name)
+
+    def _reachable(self, filename: str) -> bool:
+        """Asked once, without patience: hf_hub_download would retry for a quarter of a minute."""
+        if not self._reached and self._unreachable is None:
+            url = huggingface_hub.hf_hub_url(self._name, filename, revision=self._revision)
+            try:
+                huggingface_hub.get_hf_file_metadata(url, token=self._token)
+            except (errors.HfHubHTTPError, errors.EntryNotFoundError):
+                pass  # an answer; hf_hub_download will get it again and remember it
+            except Exception as error:  # httpx's or requests', depending on huggingface_hub's version
+                self._unreachable = error
+        return self._unreachable is None
+
+    def _where(self) -> str:
+        return self._name if self._revision is None else f"{self._name} at {self._revision}"
+
+    def _download(self, filename: str) -> Path | None:
+        try:
+            path = huggingface_hub.hf_hub_download(
+                self._name, filename, revision=self._revision, cache_dir=self._cache_dir, token=self._token
+            )
+        except errors.LocalEntryNotFoundError as error:
+            self._lost(error)
+            return None
+        except errors.EntryNotFoundError:
+            self._reached = True
+            return None
+        except Exception as error:  # the library's own, httpx's or requests', depending on its version
+            raise self._explained(error) from error
+        self._reached = True
+        return Path(path)
+
+    def _lost(self, error: Exception) -> None:
+        """A cache that lacks only optional files is enough; a download that broke off is not."""
+        cause = error.__cause__ or error
+        if self._reached:
+            raise CheckpointError(
+                f"{self._where()}: expected the Hub to answer until all files were there, "
+                f"found the connection lost ({_line(cause)}); try again"
+            ) from error
+        self._unreachable = cause if isinstance(cause, Exception) else error
+
+    def _explained(self, error: Exception) -> CheckpointError:
+        where = self._where()
+        if isinstance(error, errors.GatedRepoError):
+            return CheckpointError(
+                f"{where}: expected a repo open to you, found a gated one; accept its terms and pass token"
+            )
+        if isinstance(error, errors.RevisionNotFoundError):
+            return CheckpointError(
+                f"{self._name}: expected a branch, tag or commit {self._revision!r}, found none; check it"
+            )
+        if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
+            return CheckpointError(
+                f"{self._name!r} is neither a folder here nor a repo on the Hub that you may read; "
+                "check the name, or pass token if it is private"
+            )
+        return CheckpointError(f"{where}: expected to download it from the Hub, found {_line(error)}; try again later")
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error's message: it becomes part of a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def download(
+    name: str,
+    *,
+    revision: str | None,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
+    token: str | bool | None,
+) -> Path:
+    """The cached snapshot folder of a Hub repo with every file that a checkpoint needs, downloaded or not."""
+    repo = _Repo(name, revision, cache_dir, local_files_only, token)
+    config = repo.fetch(CONFIG)
+    if config is None:
+        raise repo.missing(CONFIG)
+    repo.pin(config.parent.name)
+    repo.fetch(GENERATION_CONFIG)
+    _fetch_tokenizer(repo)
+    _fetch_weights(repo)
+    return config.parent
+
+
+def _fetch_tokenizer(repo: _Repo) -> None:
+    for names in TOKENIZERS:
+        found = [repo.fetch(name) for name in names]
+        if all(found):
+            break
+    for name in TOKENIZER_SETTINGS:
+        repo.fetch(name)
+
+
+def _fetch_weights(repo: _Repo) -> None:
+    """The first of the known files that the repo has, with its shards; nothing else is ever downloaded."""
+    if repo.fetch(PACKED):
+        return
+    found = next((path for path in map(repo.fetch, WEIGHTS) if path), None)
+    if found is None:
+        raise repo.missing_weights()
+    for shard in shard_names(found) if is_index(found.name) else ():
+        if repo.fetch(shard) is None:
+            raise repo.missing(shard)

@@ -1,0 +1,110 @@
+"""`dialocpp chat`: how does one talk with a model, at a terminal or through a pipe?"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from dialocpp.decoding import override
+from dialocpp.session import ChatSession, ReplyStream
+
+from .options import Machine, Source, generation_options, machine_options, source_options
+from .output import console, notes, sentence, tolerant_streams
+from .prompt import read_line, styled
+from .slash import USER_ERRORS, Conversation, run
+
+_DEMO = (
+    "This is the small demo model that comes with dialocpp; "
+    "for DialoGPT: dialocpp chat microsoft/DialoGPT-small"
+)
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option(
+    "--load", "saved", type=click.Path(dir_okay=False), help="Go on with a conversation that /save wrote."
+)
+@generation_options
+@machine_options
+@source_options
+def chat(
+    model: str | None, saved: str | None, generation: dict[str, Any], machine: Machine, source: Source
+) -> None:
+    """Talk to MODEL; /help lists what else can be said. With a pipe on stdin, each line is a message."""
+    tolerant_streams()
+    session = _session(model, saved, generation, machine, source)
+    if model is None:
+        notes.print(_DEMO, style="dim")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        notes.print("Ctrl-C stops a reply, Ctrl-D leaves, /help lists the commands.", style="dim")
+        _at_terminal(Conversation(session, speak=_speak_at_terminal, notes=console))
+    else:
+        _through_pipe(Conversation(session, speak=_speak, notes=notes))
+
+
+def _session(
+    model: str | None, saved: str | None, generation: dict[str, Any], machine: Machine, source: Source
+) -> ChatSession:
+    seed = generation.pop("seed", None)
+    loaded = machine.load(model, source)
+    if saved is None:
+        return ChatSession(loaded, seed=seed, **generation)
+    session = ChatSession.load(saved, loaded)
+    session.generation_config = override(session.generation_config, generation)
+    session.seed = session.seed if seed is None else seed
+    return session
+
+
+def _at_terminal(conversation: Conversation) -> None:
+    """Until /exit, Ctrl-D, or Ctrl-C at the prompt."""
+    prompt = styled("[bold cyan]you>[/] ")
+    while not conversation.over:
+        try:
+            line = read_line(prompt)
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return
+        if line.strip():
+            _answer(conversation, line)
+
+
+def _through_pipe(conversation: Conversation) -> None:
+    """Until the pipe ends or /exit. Only replies, and what a command asks for, go to stdout."""
+    for line in sys.stdin:
+        _answer(conversation, line.rstrip("\r\n"))
+        if conversation.over:
+            return
+
+
+def _answer(conversation: Conversation, line: str) -> None:
+    """One message or command; a mistake in it costs one sentence and nothing of the conversation."""
+    try:
+        if line.startswith("/"):
+            run(conversation, line)
+        else:
+            conversation.say(conversation.session.stream(line))
+    except USER_ERRORS as error:
+        sys.stdout.flush()
+        notes.print(f"[red]{escape(sentence(error))}[/]")
+
+
+def _speak_at_terminal(stream: ReplyStream) -> None:
+    console.print("[bold green]bot>[/] ", end="")
+    _speak(stream)
+
+
+def _speak(stream: ReplyStream) -> None:
+    """Write the reply as it comes. Ctrl-C ends it there; what was shown stays in the conversation."""
+    try:
+        with stream:
+            for piece in stream:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.stdout.write("\n")
+        sys.stdout.flush()

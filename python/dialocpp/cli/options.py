@@ -1,0 +1,108 @@
+"""Which options do several commands share? Those that choose a model, and GenerationConfig's arguments."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from dialocpp.checkpoint.pack import DTYPES
+from dialocpp.model import Model
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from: the arguments that Model.from_pretrained and the checkpoint package share."""
+
+    revision: str | None
+    cache_dir: str | None
+    local_files_only: bool
+
+    def arguments(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a model is run."""
+
+    dtype: str
+    num_threads: int | None
+
+    def load(self, name: str | None, source: Source) -> Model:
+        return Model.from_pretrained(name, **source.arguments(), **vars(self))
+
+
+# GenerationConfig's argument -> (its command-line type, help). `do_sample` is --greedy and --sample.
+_GENERATION: dict[str, tuple[type, str]] = {
+    "max_new_tokens": (int, "Tokens of a reply at most."),
+    "min_new_tokens": (int, "Tokens of a reply at least."),
+    "temperature": (float, "Below 1 the model plays safe, above 1 it takes risks."),
+    "top_k": (int, "Draw among the k most probable tokens; 0: all."),
+    "top_p": (float, "Draw among the most probable tokens that together reach p; 1: all."),
+    "repetition_penalty": (float, "Above 1, tokens that were used become less probable."),
+    "no_repeat_ngram_size": (int, "No group of n tokens twice; 0: off."),
+}
+
+
+def source_options(command: Command) -> Command:
+    """--revision, --cache-dir, --local-files-only, as an argument `source`."""
+
+    @click.option("--revision", metavar="NAME", help="Branch, tag or commit on the Hub.")
+    @click.option("--cache-dir", type=click.Path(file_okay=False), help="Where downloads are kept.")
+    @click.option("--local-files-only", is_flag=True, help="Do not ask the Hub.")
+    @functools.wraps(command)
+    def with_source(
+        *, revision: str | None, cache_dir: str | None, local_files_only: bool, **rest: Any
+    ) -> Any:
+        return command(source=Source(revision, cache_dir, local_files_only), **rest)
+
+    return with_source
+
+
+def machine_options(command: Command) -> Command:
+    """--dtype and --threads, as an argument `machine`."""
+
+    @click.option("--dtype", default="auto", show_default=True, help=f"{', '.join(DTYPES)}, or auto: int8.")
+    @click.option("--threads", type=int, metavar="N", help="Threads; by default the physical cores.")
+    @functools.wraps(command)
+    def with_machine(*, dtype: str, threads: int | None, **rest: Any) -> Any:
+        return command(machine=Machine(dtype, threads), **rest)
+
+    return with_machine
+
+
+def generation_options(command: Command) -> Command:
+    """GenerationConfig's arguments, as an argument `generation` that holds those that were given."""
+
+    @functools.wraps(command)
+    def with_generation(**arguments: Any) -> Any:
+        given = {name: arguments.pop(name) for name in ("do_sample", "seed", *_GENERATION)}
+        return command(generation={k: v for k, v in given.items() if v is not None}, **arguments)
+
+    seed = click.option("--seed", type=int, help="The same seed gives the same text.")
+    decorated: Command = seed(with_generation)
+    for name, (kind, help_) in reversed(_GENERATION.items()):
+        decorated = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=help_)(decorated)
+    return click.option(
+        "--sample/--greedy", "do_sample", default=None, help="Draw tokens, or take the most probable one."
+    )(decorated)
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """`key=value` as a generation argument; the value is a number, true, false, none or a list of numbers."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"expected key=value such as temperature=0.7, found {text!r}.")
+    try:
+        return {key.strip(): json.loads(value.strip().lower().replace("none", "null"))}
+    except ValueError:
+        raise ValueError(
+            f"expected {key.strip()} to be a number, true, false or none, found {value.strip()!r}."
+        ) from None

@@ -1,0 +1,20 @@
+"""`dialocpp pull`: is a model here, ready to run, and where?"""
+
+from __future__ import annotations
+
+import click
+
+from dialocpp.checkpoint import load_checkpoint
+
+from .options import Source, source_options
+
+
+@click.command()
+@click.argument("model")
+@source_options
+def pull(model: str, source: Source) -> None:
+    """Fetch MODEL from the Hub, make its int8 copy, and print its folder.
+
+    After that it starts at once, also without a network.
+    """
+    click.echo(load_checkpoint(model, **source.arguments()).folder)

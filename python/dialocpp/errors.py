@@ -1,0 +1,21 @@
+"""Which errors can dialocpp raise? A bad argument is a ValueError or TypeError; all else is one of these."""
+
+
+class DialocppError(Exception):
+    """Base of every error that is not about an argument."""
+
+
+class CheckpointError(DialocppError):
+    """A model's files are missing, damaged, unreachable, or not those of a GPT-2 that dialocpp can run."""
+
+
+class CacheWarning(UserWarning):
+    """A model runs, but its quantised copy cannot be kept, so the next load will take as long as this one."""
+
+
+class CapacityError(DialocppError):
+    """A sequence would outgrow the model's positions, or the KV cache is full. Raised by the core."""
+
+
+class BackendError(DialocppError):
+    """This machine cannot do what was asked for, such as an instruction set that it lacks. From the core."""

@@ -1,0 +1,68 @@
+"""What comes back: the text, its tokens, why it ended and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .scheduler import Request
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one reply. `cached_tokens` of the prompt were in the cache already and cost nothing."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds from the request to its first token (TTFT) and to its last."""
+
+    time_to_first_token: float
+    total: float
+
+    def tokens_per_second(self, tokens: int) -> float:
+        """Speed after the first token; 0 when there was only one."""
+        rest = self.total - self.time_to_first_token
+        return (tokens - 1) / rest if tokens > 1 and rest > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generated text. `token_ids` are without the end-of-text; `str()` of it is the text.
+
+    `finish_reason`: `eos` (the model ended it), `length` (max_new_tokens or the last position was reached) or
+    `cancelled` (the caller left). `seed` gives the same text again.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    seed: int
+    usage: Usage
+    timings: Timings
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Reply(Generation):
+    """One turn of the model in a conversation."""
+
+    dropped_turns: int = 0
+    """Old turns that left the model's window to make room for this exchange."""
+
+
+def usage_of(request: Request) -> Usage:
+    """What a request has cost so far."""
+    return Usage(len(request.prompt), request.cached_tokens, len(request.generated))
+
+
+def timings_of(request: Request) -> Timings:
+    """How long a request has taken so far."""
+    if not request.generated:
+        return Timings(0.0, 0.0)
+    return Timings(request.first_token - request.submitted, request.last_token - request.submitted)

@@ -1,0 +1,34 @@
+// The Python module dialocpp._core: one registering function a topic.
+#include <pybind11/pybind11.h>
+
+#include "base/error.h"
+#include "bindings/register.h"
+
+namespace py = pybind11;
+
+namespace {
+
+// The core's errors as the package's own classes, looked up when one is thrown.
+void raise_as(const char* name, const char* message) {
+  py::set_error(py::module_::import("dialocpp.errors").attr(name), message);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The compiled core of dialocpp: arrays and token ids in, token ids out.";
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const dialo::CapacityError& e) {
+      raise_as("CapacityError", e.what());
+    } catch (const dialo::BackendError& e) {
+      raise_as("BackendError", e.what());
+    }
+  });
+  dialo::register_cpu(m);
+  dialo::register_model(m);
+  dialo::register_engine(m);
+  py::module_ testing = m.def_submodule("testing", "Every kernel of every instruction set as a numpy function.");
+  dialo::register_testing(testing);
+}

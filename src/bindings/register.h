@@ -1,0 +1,13 @@
+// What does the Python module consist of?
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace dialo {
+
+void register_cpu(pybind11::module_& m);      // features, the ladder, threads
+void register_model(pybind11::module_& m);    // config, tensors, packing, weights
+void register_engine(pybind11::module_& m);   // sequences, sampling, steps
+void register_testing(pybind11::module_& m);  // kernels one by one
+
+}  // namespace dialo

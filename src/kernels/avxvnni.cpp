@@ -1,0 +1,53 @@
+// The int8 dot product in 256-bit VEX form: client CPUs since Alder Lake and Zen 5. Everything else stays avx2's.
+#include <utility>
+
+#include "kernels/isa.h"
+#include "kernels/kernels.h"
+
+#if defined(DIALO_X86)
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avxvnni")
+#endif
+
+namespace dialo::avxvnni {
+namespace {
+
+#include "kernels/vec_avx2.inl"
+#include "kernels/acc_avx2.inl"
+
+using Act = __m256i;
+constexpr int kOffset = 0;
+
+DIALO_INLINE Act act_broadcast(const uint8_t* p) {
+  int32_t four;
+  __builtin_memcpy(&four, p, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) {
+  return {Acc8(_mm256_dpbusd_avx_epi32(__m256i(sum.lo), act, w.lo)),
+          Acc8(_mm256_dpbusd_avx_epi32(__m256i(sum.hi), act, w.hi))};
+}
+
+// 8 accumulators hide the instruction's latency; two registers of weights, one of activations.
+constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 2;
+
+#include "kernels/tile.inl"
+#include "kernels/gemm_i8.inl"
+
+}  // namespace
+
+void overlay(Kernels& k) { k.gemm_i8 = gemm_i8; }
+
+}  // namespace dialo::avxvnni
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,57 @@
+// The first rung: plain C++. It is what every other rung must equal, bit for bit.
+#include <utility>
+
+#include "base/half.h"
+#include "kernels/isa.h"
+#include "kernels/kernels.h"
+
+namespace dialo::scalar {
+namespace {
+
+#include "kernels/vec_scalar.inl"
+
+struct Acc {
+  int32_t i[kLanes];
+};
+struct Act {
+  int32_t a[kGroup];
+};
+using Weight = const int8_t*;
+constexpr int kOffset = 128;
+
+DIALO_INLINE Acc acc_zero() { return {}; }
+DIALO_INLINE Acc acc_load(const int32_t* p) { Acc r; DIALO_EACH r.i[l] = p[l]; return r; }
+DIALO_INLINE void acc_store(int32_t* p, Acc a) { DIALO_EACH p[l] = a.i[l]; }
+DIALO_INLINE Acc acc_add(Acc a, Acc b) { DIALO_EACH a.i[l] += b.i[l]; return a; }
+DIALO_INLINE Acc acc_sub(Acc a, Acc b) { DIALO_EACH a.i[l] -= b.i[l]; return a; }
+DIALO_INLINE Acc acc_times(Acc a, int32_t factor) { DIALO_EACH a.i[l] *= factor; return a; }
+DIALO_INLINE Vec acc_float(Acc a) { Vec r; DIALO_EACH r.f[l] = float(a.i[l]); return r; }
+DIALO_INLINE Act act_broadcast(const uint8_t* p) {
+  return {{p[0] - 128, p[1] - 128, p[2] - 128, p[3] - 128}};
+}
+DIALO_INLINE Weight weight_load(const int8_t* w) { return w; }
+DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) {
+  DIALO_EACH {
+    const int8_t* q = w + l * kGroup;
+    sum.i[l] += act.a[0] * q[0] + act.a[1] * q[1] + act.a[2] * q[2] + act.a[3] * q[3];
+  }
+  return sum;
+}
+
+constexpr int kF32Rows = 2, kF32Blocks = 1;
+constexpr int kI8Rows = 2, kI8Blocks = 1, kI8RowBlocks = 1;
+constexpr int kAttentionRows = 2, kAttentionWidth = 1;
+
+#include "kernels/rows.inl"
+#include "kernels/tile.inl"
+#include "kernels/gemm_f32.inl"
+#include "kernels/gemm_i8.inl"
+#include "kernels/attention.inl"
+
+}  // namespace
+
+void overlay(Kernels& k) {
+  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum};
+}
+
+}  // namespace dialo::scalar
