@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .scheduler import Request
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one reply. `cached_tokens` of the prompt were in the cache already and cost nothing."""
+    """Tokens of one reply. `cached_tokens` of the prompt were in the cache already and cost nothing.
+
+    `recomputed_tokens` were in it once and had to be read again, because turns left the window or the conversation
+    was loaded: of the fresh tokens of this prompt, and of the `prepared_tokens` that ChatSession.prepare() read before.
+    `generated_tokens` counts all candidates and retries, `completion_tokens` the reply alone.
+    """
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    recomputed_tokens: int = 0
+    prepared_tokens: int = 0
+    generated_tokens: int = 0
+
+    @property
+    def fresh_tokens(self) -> int:
+        """Tokens of the prompt that were read for this reply."""
+        return self.prompt_tokens - self.cached_tokens
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,8 @@ class Generation:
     """A generated text. `token_ids` are without the end-of-text; `str()` of it is the text.
 
     `finish_reason`: `eos` (the model ended it), `length` (max_new_tokens or the last position was reached) or
-    `cancelled` (the caller left). `seed` gives the same text again.
+    `cancelled` (the caller left). `seed` gives the same text again. In a conversation also `guard` (what followed had
+    been said before and was left out) and `fallback` (a set phrase, because nothing else would do).
     """
 
     text: str
@@ -49,11 +64,32 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One reply that was considered. `scores` are by ranker's name, `total` their weighted sum, higher is better.
+
+    `logprob` is log P of the reply if it is known. `rejected_because`: `empty`, `repeats a turn`,
+    `repeats a sentence` or `filtered`; None for a reply that could be given.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    seed: int
+    logprob: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    rejected_because: str | None = None
+
+
+@dataclass(frozen=True)
 class Reply(Generation):
     """One turn of the model in a conversation."""
 
     dropped_turns: int = 0
     """Old turns that left the model's window to make room for this exchange."""
+    retries: int = 0
+    """Further attempts, because no candidate of the first would do."""
+    candidates: tuple[Candidate, ...] = ()
+    """All that were considered, as they were drawn; of a cancelled reply, those that were finished."""
 
 
 def usage_of(request: Request) -> Usage:

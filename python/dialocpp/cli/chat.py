@@ -9,7 +9,8 @@ import click
 from rich.markup import escape
 
 from dialocpp.decoding import override
-from dialocpp.session import ChatSession, ReplyStream
+from dialocpp.reply_stream import ReplyStream
+from dialocpp.session import ChatSession
 
 from .options import Machine, Source, generation_options, machine_options, source_options
 from .output import console, notes, sentence, tolerant_streams

@@ -13,7 +13,8 @@ from rich.text import Text
 from dialocpp.decoding import override
 from dialocpp.errors import DialocppError
 from dialocpp.reply import Reply
-from dialocpp.session import ChatSession, ReplyStream
+from dialocpp.reply_stream import ReplyStream
+from dialocpp.session import ChatSession
 
 from .options import parse_setting
 from .output import console, facts, size
