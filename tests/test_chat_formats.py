@@ -1,13 +1,13 @@
 """Does each family get its turns as it was trained, and does a user's text stay text in every format?"""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import END_OF_TEXT, Gpt2, byte_level_tokenizer, gpt2_config, random_gpt2
+from conftest import END_OF_TEXT, byte_level_tokenizer, gpt2_config, random_gpt2, write_checkpoint
 from dialocpp import ChatSession, Model
 from dialocpp.chat_format import Dialogue, Piece, Special, Turn
 from dialocpp.format_presets import FORMATS, resolve_format
@@ -134,17 +134,17 @@ def test_wrong_formats(tokenizer: Tokenizer, tmp_path: Path) -> None:
         resolve_format(lambda dialogue: [1.5], tokenizer, tmp_path, "").encode(())  # type: ignore[list-item]
 
 
-def test_a_template_without_jinja(template_folder: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+def test_a_template_without_jinja(template_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     with one_sentence(ValueError, "pip install"):
-        resolve_format("auto", tokenizer, template_folder, "")
+        resolve_format("auto", tokenizer_with([]), template_folder, "")
 
 
 @pytest.fixture(scope="module")
-def folder_with_marks(save_folder: Callable[[Gpt2], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    size = 301 + len(MARKS)
-    source = save_folder(random_gpt2(gpt2_config(vocab_size=size, n_positions=128), seed=4))
-    folder = shutil.copytree(source, tmp_path_factory.mktemp("marks") / "model")
+def folder_with_marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = gpt2_config(vocab_size=301 + len(MARKS), n_positions=128, eos_token_id=300)
+    folder = write_checkpoint(tmp_path_factory.mktemp("marks") / "model", random_gpt2(config, seed=4))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": END_OF_TEXT}))
     inner = byte_level_tokenizer(301)
     inner.add_special_tokens([AddedToken(mark, normalized=False, special=True) for mark in MARKS])
     inner.save(str(folder / "tokenizer.json"))

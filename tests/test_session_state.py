@@ -74,7 +74,7 @@ def test_prepare_moves_the_cost_and_changes_no_reply(model: Model) -> None:
         if one.usage.recomputed_tokens:
             recomputed += 1
             assert one.usage.fresh_tokens <= own_tokens(model, line), "it was read before the message came"
-            assert other.usage.fresh_tokens > own_tokens(model, line) + 10
+            assert other.usage.fresh_tokens > own_tokens(model, line)
         assert other.usage.prompt_tokens <= 64
     assert 2 <= recomputed <= 15
     assert ChatSession(model).prepare() == 0

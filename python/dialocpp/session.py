@@ -361,7 +361,7 @@ def _settings(
     mine |= {name: value for name, value in arguments.items() if name in SETTINGS}
     generation = {name: value for name, value in arguments.items() if name not in SETTINGS}
     for name in generation.keys() - ARGUMENTS:
-        near = difflib.get_close_matches(name, SETTINGS, n=1)
-        if near and not difflib.get_close_matches(name, ARGUMENTS, n=1):
+        near = difflib.get_close_matches(name, SETTINGS | ARGUMENTS, n=1)
+        if near and near[0] in SETTINGS:
             raise TypeError(f"There is no argument {name!r}; did you mean {near[0]!r}?")
     return ChatSettings(**mine), override(CHAT if config is None else config, generation)
