@@ -114,17 +114,62 @@ class Sequence:
     def truncate(self, length: int) -> None: ...
 
 class Work:
-    """One row of a step: append `tokens` to `sequence`, and choose the next token if `sampling` is given."""
+    """One sequence's part of a step: append `tokens`, and tell what is asked for about them.
 
-    def __init__(self, sequence: Sequence, tokens: Seq[int], sampling: Sampling | None = None) -> None: ...
+    `sampling`: choose the next token by these rules; with `top_logprobs` >= 0 also that token's log-probability and so
+    many of the most probable ones, before the rules; with `n_best` > 0 instead of a choice the n best continuations
+    by their log-probability after the rules. `scored`: the log-probabilities of the last so many of `tokens`, each
+    given all before it. `logits`: the model's outputs after the last token.
+    """
+
+    def __init__(
+        self,
+        sequence: Sequence,
+        tokens: Seq[int],
+        sampling: Sampling | None = None,
+        *,
+        n_best: int = 0,
+        top_logprobs: int = -1,
+        scored: int = 0,
+        logits: bool = False,
+    ) -> None: ...
+    def __len__(self) -> int:
+        """Number of tokens."""
+
+class Candidate:
+    """A token and its score."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def score(self) -> float: ...
+
+class Outcome:
+    """What a work asked for; the rest is empty."""
+
+    @property
+    def token(self) -> int:
+        """The chosen token, which is not appended to the sequence; -1 if none was asked for."""
+    @property
+    def logprob(self) -> float:
+        """Its log-probability in the model's own distribution, with `top_logprobs`."""
+    @property
+    def best(self) -> list[Candidate]:
+        """Of `n_best` or `top_logprobs`, highest first."""
+    @property
+    def logprobs(self) -> list[float]:
+        """Of `scored`."""
+    @property
+    def logits(self) -> F32:
+        """float32 (V,), a copy."""
 
 class Engine:
     """Sequences in, tokens out. Safe from many threads; steps run one after the other, without the GIL."""
 
     def __init__(self, model: Model, num_threads: int, kv_cache_bytes: int) -> None: ...
     def sequence(self) -> Sequence: ...
-    def step(self, work: Seq[Work]) -> list[int]:
-        """Run GPT-2 once over all rows; the chosen token for each work that asked, else -1.
+    def step(self, work: Seq[Work]) -> list[Outcome]:
+        """Run GPT-2 once over all rows and answer each work.
 
         A sequence may occur once in `work`. On an error every sequence is as it was.
         CapacityError: a sequence would outgrow n_positions, or the cache is full. ValueError: an id outside the

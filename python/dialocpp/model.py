@@ -18,9 +18,11 @@ from .chat_format import Turn, turn_ids
 from .checkpoint import LoadedCheckpoint, load_checkpoint
 from .config import ModelConfig
 from .decoding import GREEDY, GenerationConfig, fresh_seed, override
-from .errors import BackendError, CapacityError
-from .reply import Generation, timings_of, usage_of
-from .scheduler import Request, Scheduler
+from .errors import BackendError
+from .generation import generate, reply_request, score_after
+from .jobs import Request
+from .reply import Generation
+from .scheduler import Job, Scheduler
 from .text import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -62,6 +64,7 @@ class Model:
         _check_device(device)
         self.name = checkpoint.name
         self.config: ModelConfig = checkpoint.config
+        self.n_positions = checkpoint.config.n_positions
         self.dtype = checkpoint.dtype
         self.tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.eos_token_ids)
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
@@ -133,31 +136,13 @@ class Model:
         """Continue each prompt; all of them run together, and each gets what it would get alone.
 
         A string is taken as it is, special tokens in it included; ids are taken as they are. The arguments are
-        GenerationConfig's, greedy by default. With a seed, prompt i uses seed + i. ValueError or TypeError for a bad
-        argument, CapacityError for a prompt that leaves no position for a reply.
+        GenerationConfig's, greedy by default. With `num_return_sequences=n` each prompt has n results in a row, the
+        best first with beams; result i uses seed + i. ValueError or TypeError for a bad argument, CapacityError for
+        a prompt that leaves no position for a reply.
         """
         config = override(generation_config, generation)
         seed = fresh_seed() if config.seed is None else config.seed
-        batch = [self._encode(prompt) for prompt in _as_batch(prompts)]
-        requests = [
-            self.request(self.new_sequence(), ids, config, seed=(seed + i) % 2**64, penalty_start=0)
-            for i, ids in enumerate(batch)
-        ]
-        with self.running(requests):
-            for request in requests:
-                while self._scheduler.next_token(request) is not None:
-                    pass
-        return [
-            Generation(
-                text=self.tokenizer.decode(request.reply_ids, skip_special_tokens=True),
-                token_ids=tuple(request.reply_ids),
-                finish_reason=request.finish_reason or "",
-                seed=(seed + i) % 2**64,
-                usage=usage_of(request),
-                timings=timings_of(request),
-            )
-            for i, request in enumerate(requests)
-        ]
+        return generate(self, [self._encode(prompt) for prompt in _as_batch(prompts)], config, seed)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary."""
@@ -172,12 +157,20 @@ class Model:
 
         ValueError when there is no context.
         """
+        return self.score_replies(context, [reply])[0]
+
+    def score_replies(self, context: Sequence[str], replies: Sequence[str]) -> list[Score]:
+        """`score` of several replies to the same context, which is read once, in one batch."""
         if isinstance(context, str) or not context:
             raise ValueError("context must be a list of at least one turn, oldest first.")
-        turns = [Turn("user", text, tuple(self.tokenizer.encode(text))) for text in (*context, reply)]
-        ids = turn_ids(turns, self.tokenizer.eos_token_id)
-        length = len(turns[-1])
-        return Score(tuple(ids[-length:]), self.logprobs(ids)[-length:])
+        _check_listing("replies must be a list of texts", replies)
+        prefix = turn_ids([self._turn(text) for text in context], self.tokenizer.eos_token_id)
+        endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
+        scored = score_after(self, prefix, endings)
+        return [Score(tuple(ids), np.array(row, np.float32)) for ids, row in zip(endings, scored, strict=True)]
+
+    def _turn(self, text: str) -> Turn:
+        return Turn("user", text, tuple(self.tokenizer.encode(text)))
 
     # For sessions: a request's life.
 
@@ -186,38 +179,21 @@ class Model:
         return self._engine.sequence()
 
     def request(
-        self,
-        sequence: _core.Sequence,
-        prompt: list[int],
-        config: GenerationConfig,
-        *,
-        seed: int,
-        penalty_start: int,
+        self, sequence: _core.Sequence, prompt: list[int], config: GenerationConfig, *, seed: int, penalty_start: int
     ) -> Request:
         """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on."""
-        if len(prompt) > self.config.n_positions:
-            raise CapacityError(
-                f"The prompt has {len(prompt)} tokens, but the model has {self.config.n_positions} positions; "
-                "shorten it."
-            )
-        eos_token_ids = config.eos_token_ids(self.eos_token_ids)
-        sampling = config.sampling(
-            eos_token_ids=eos_token_ids, seed=seed, reply_start=len(prompt), penalty_start=penalty_start
-        )
-        return Request(
-            sequence, prompt, sampling, config.max_new_tokens, eos_token_ids, self.config.n_positions
-        )
+        return reply_request(self, sequence, prompt, config, seed=seed, penalty_start=penalty_start)
 
     @contextmanager
-    def running(self, requests: Sequence[Request]) -> Iterator[Scheduler]:
-        """The requests are served until the block is left, by whatever way."""
+    def running(self, jobs: Sequence[Job]) -> Iterator[Scheduler]:
+        """The jobs are served until the block is left, by whatever way."""
         try:
-            for request in requests:
-                self._scheduler.submit(request)
+            for job in jobs:
+                self._scheduler.submit(job)
             yield self._scheduler
         finally:
-            for request in requests:
-                self._scheduler.cancel(request)
+            for job in jobs:
+                self._scheduler.cancel(job)
 
     @property
     def scheduler(self) -> Scheduler:

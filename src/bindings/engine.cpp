@@ -64,7 +64,7 @@ py::array_t<float> logprobs_of(Engine& engine, const std::vector<int32_t>& token
 void register_engine(py::module_& m) {
   using namespace pybind11::literals;
 
-  py::class_<Sampling>(m, "Sampling")
+  py::class_<Sampling, std::shared_ptr<Sampling>>(m, "Sampling")
       .def(py::init(&make_sampling), py::kw_only(), "do_sample"_a = false, "temperature"_a = 1.0, "top_k"_a = 0,
            "top_p"_a = 1.0, "repetition_penalty"_a = 1.0, "no_repeat_ngram_size"_a = 0, "min_new_tokens"_a = 0,
            "eos_token_ids"_a = std::vector<int32_t>(), "seed"_a = 0, "reply_start"_a = 0, "penalty_start"_a = 0);
@@ -78,10 +78,22 @@ void register_engine(py::module_& m) {
       .def("truncate", &Sequence::truncate, "length"_a, Free());
 
   py::class_<Work>(m, "Work")
-      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::optional<Sampling> sampling) {
-             return Work{std::move(sequence), std::move(tokens), std::move(sampling)};
+      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::shared_ptr<Sampling> sampling,
+                       int n_best, int top_logprobs, int scored, bool logits) {
+             return Work{std::move(sequence), std::move(tokens), std::move(sampling), n_best, top_logprobs, scored, logits};
            }),
-           "sequence"_a, "tokens"_a, "sampling"_a = py::none());
+           "sequence"_a, "tokens"_a, "sampling"_a = py::none(), py::kw_only(), "n_best"_a = 0, "top_logprobs"_a = -1,
+           "scored"_a = 0, "logits"_a = false)
+      .def("__len__", [](const Work& w) { return w.tokens.size(); });
+
+  py::class_<Candidate>(m, "Candidate").def_readonly("id", &Candidate::id).def_readonly("score", &Candidate::logit);
+
+  py::class_<Outcome>(m, "Outcome")
+      .def_readonly("token", &Outcome::token)
+      .def_readonly("logprob", &Outcome::logprob)
+      .def_readonly("best", &Outcome::best)
+      .def_readonly("logprobs", &Outcome::logprobs)
+      .def_property_readonly("logits", [](const Outcome& o) { return py::array_t<float>(o.logits.size(), o.logits.data()); });
 
   py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine")
       .def(py::init(&make_engine), "model"_a, "num_threads"_a, "kv_cache_bytes"_a)
