@@ -129,13 +129,16 @@ class Scheduler:
         if len(planned) == 1:
             planned[0][0].error = _bare(error)
             return
-        for job, work in planned:
-            try:
-                outcomes = self._engine.step(work)
-            except (DialocppError, ValueError) as own:
-                job.error = _bare(own)
-            else:
-                self._commit([(job, work)], outcomes)
+        for entry in planned:
+            self._run_one(entry)
+
+    def _run_one(self, entry: tuple[Job, list[_core.Work]]) -> None:
+        try:
+            outcomes = self._engine.step(entry[1])
+        except (DialocppError, ValueError) as error:
+            entry[0].error = _bare(error)
+        else:
+            self._commit([entry], outcomes)
 
 
 def _bare(error: Exception) -> Exception:
