@@ -160,11 +160,15 @@ class Model:
         ]
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary."""
+        """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary.
+
+        Of a model that ranks (T, num_labels); the last row is the text's.
+        """
         return self._engine.logits(_checked_ids(ids))
 
     def logprobs(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """log P of each token but the first, given all before it: float32 (T - 1,)."""
+        self.check_writes()
         return self._engine.logprobs(_checked_ids(ids))
 
     def score(self, context: Sequence[str], reply: str) -> Score:
@@ -172,14 +176,36 @@ class Model:
 
         ValueError when there is no context.
         """
-        if isinstance(context, str) or not context:
-            raise ValueError("context must be a list of at least one turn, oldest first.")
-        turns = [Turn("user", text, tuple(self.tokenizer.encode(text))) for text in (*context, reply)]
+        turns = [*self._context(context), self._turn(reply)]
         ids = turn_ids(turns, self.tokenizer.eos_token_id)
         length = len(turns[-1])
         return Score(tuple(ids[-length:]), self.logprobs(ids)[-length:])
 
+    def rank(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
+        """How good is each reply after these turns, from 0 to 1? For a classifier with one label, as DialogRPT.
+
+        The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit behind the
+        reply's last token (Gao et al. 2020, arXiv:2009.06978). ValueError for a model that writes or has several labels
+        (`logits` shows those), for no context, or for an empty reply; CapacityError for one that does not fit.
+        """
+        self._check_ranks()
+        if isinstance(replies, str):
+            raise TypeError("replies must be a list of texts, but is a str.")
+        context_ids = turn_ids(self._context(context), self.tokenizer.eos_token_id)
+        texts = [self._turn(reply).token_ids for reply in replies]
+        if not all(texts):
+            raise ValueError(f"Each reply must hold some text, but number {texts.index(())} (from 0) is empty.")
+        return [_sigmoid(float(self.logits([*context_ids, *ids])[-1, 0])) for ids in texts]
+
     # For sessions: a request's life.
+
+    def check_writes(self) -> None:
+        """ValueError for a model that ranks replies: it has no token to choose."""
+        if self.config.num_labels:
+            raise ValueError(
+                f"{self.name} ranks replies, it does not write them; use Model.rank, and for the conversation a "
+                "language model such as microsoft/DialoGPT-small."
+            )
 
     def new_sequence(self) -> _core.Sequence:
         """An empty sequence; its pages are freed when it is dropped."""
@@ -195,6 +221,7 @@ class Model:
         penalty_start: int,
     ) -> Request:
         """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on."""
+        self.check_writes()
         if len(prompt) > self.config.n_positions:
             raise CapacityError(
                 f"The prompt has {len(prompt)} tokens, but the model has {self.config.n_positions} positions; "
@@ -230,6 +257,25 @@ class Model:
             raise ValueError("A prompt must hold at least one token, but is empty.")
         return ids
 
+    def _check_ranks(self) -> None:
+        if self.config.num_labels == 0:
+            raise ValueError(
+                f"{self.name} writes replies, it does not rank them; use Model.score, or load a model that ranks, such "
+                "as microsoft/DialogRPT-updown."
+            )
+        if self.config.num_labels > 1:
+            raise ValueError(
+                f"rank needs a model with one label, but {self.name} has {self.config.num_labels}; read Model.logits."
+            )
+
+    def _turn(self, text: str) -> Turn:
+        return Turn("user", text, tuple(self.tokenizer.encode(text)))
+
+    def _context(self, context: Sequence[str]) -> list[Turn]:
+        if isinstance(context, str) or not context:
+            raise ValueError("context must be a list of at least one turn, oldest first.")
+        return [self._turn(text) for text in context]
+
 
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu"):
@@ -262,6 +308,11 @@ def _checked_ids(ids: Sequence[int]) -> list[int]:
             raise ValueError(f"Token ids must be below the vocabulary's size, but one is {id_}.")
         checked.append(int(id_))
     return checked
+
+
+def _sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)) without overflow."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def _quarter_of_memory() -> int:

@@ -72,6 +72,12 @@ void Engine::check_tokens(std::span<const int32_t> tokens, int64_t first_positio
   }
 }
 
+void Engine::check_writes() const {
+  if (config().num_labels == 0) return;
+  throw std::invalid_argument("This model ranks texts, it does not write them: it has " +
+                              std::to_string(config().num_labels) + " labels and no token to choose; read its logits.");
+}
+
 void Engine::check(std::span<const Work> work) const {
   std::unordered_set<const Sequence*> seen;
   for (const Work& w : work) {
@@ -81,6 +87,7 @@ void Engine::check(std::span<const Work> work) const {
     if (!seen.insert(w.sequence.get()).second) {
       throw std::invalid_argument("A sequence may occur only once in a step, but one occurs twice.");
     }
+    if (w.sampling) check_writes();
     check_tokens(w.tokens, int64_t(w.sequence->tokens_.size()));
   }
 }
@@ -143,13 +150,14 @@ void Engine::read_through(std::span<const int32_t> tokens, const Use& use) {
 }
 
 void Engine::logits(std::span<const int32_t> tokens, float* out) {
-  const int64_t V = config().vocab_size;
+  const int64_t N = config().outputs();
   read_through(tokens, [&](int64_t first, int rows, int64_t stride) {
-    for (int r = 0; r < rows; ++r) std::memcpy(out + (first + r) * V, logits_.data() + r * stride, V * sizeof(float));
+    for (int r = 0; r < rows; ++r) std::memcpy(out + (first + r) * N, logits_.data() + r * stride, N * sizeof(float));
   });
 }
 
 void Engine::logprobs(std::span<const int32_t> tokens, float* out) {
+  check_writes();
   const int64_t V = config().vocab_size, T = int64_t(tokens.size());
   read_through(tokens, [&](int64_t first, int rows, int64_t stride) {
     pool_->parallel_for(rows, [&](int r, int) {
