@@ -16,6 +16,7 @@ from dialocpp.checkpoint.pack import DTYPES
 from dialocpp.cli import main
 from dialocpp.config import ModelConfig
 from dialocpp.quality import compare
+from forward_probe import engine
 
 TOLERANCE = 1e-4  # on float32 logits, absolute: the project's promise
 CLASSIFIER = "GPT2ForSequenceClassification"
@@ -182,12 +183,10 @@ def test_wrong_heads_are_refused(tmp_path: Path, reranker: Gpt2, changes: dict[s
         load(write_folder(tmp_path, reranker.config, tensors))
 
 
-def test_the_core_asks_a_classifier_for_no_token(reranker: Gpt2) -> None:
-    from forward_probe import engine
-
+def test_the_core_asks_a_classifier_for_no_token() -> None:
     core = engine(random_gpt2(gpt2_config(num_labels=1)), "float32")
     sequence = core.sequence()
-    with pytest.raises(ValueError, match=r"ranks texts, it does not write them: it has 1 labels .*; read its logits"):
+    with pytest.raises(ValueError, match=r"ranks texts, it does not write them: .*\(num_labels = 1\), not tokens; read them"):
         core.step([_core.Work(sequence, [1, 2], _core.Sampling())])
     assert len(sequence) == 0 and core.step([_core.Work(sequence, [1, 2])]) == [-1]
     with pytest.raises(ValueError, match="ranks texts"):

@@ -74,8 +74,8 @@ void Engine::check_tokens(std::span<const int32_t> tokens, int64_t first_positio
 
 void Engine::check_writes() const {
   if (config().num_labels == 0) return;
-  throw std::invalid_argument("This model ranks texts, it does not write them: it has " +
-                              std::to_string(config().num_labels) + " labels and no token to choose; read its logits.");
+  throw std::invalid_argument("This model ranks texts, it does not write them: its logits are labels (num_labels = " +
+                              std::to_string(config().num_labels) + "), not tokens; read them by logits().");
 }
 
 void Engine::check(std::span<const Work> work) const {
