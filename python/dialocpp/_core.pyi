@@ -37,7 +37,9 @@ class Config:
         scale_attn_weights: bool = True,
         scale_attn_by_inverse_layer_idx: bool = False,
         tie_word_embeddings: bool = True,
-    ) -> None: ...
+        num_labels: int = 0,
+    ) -> None:
+        """`num_labels`: 0 for a language model, whose outputs are the V tokens; else a classifier's outputs."""
 
 class TensorSpec:
     """One tensor that a checkpoint must hold."""
@@ -47,7 +49,8 @@ class TensorSpec:
         """Without the prefix `transformer.`: `h.0.attn.c_attn.weight`."""
     @property
     def shape(self) -> tuple[int, ...]:
-        """As Hugging Face stores it: (in, out) for the Conv1D layers, (V, C) for `wte.weight` and `lm_head.weight`."""
+        """As Hugging Face stores it: (in, out) for the Conv1D layers, (V, C) for `wte.weight` and `lm_head.weight`,
+        (num_labels, C) for `score.weight`."""
     @property
     def kind(self) -> str:
         """`conv1d` (a linear, stored (in, out)), `linear` (stored (out, in)), `table` (rows) or `vector`."""
@@ -75,7 +78,7 @@ class Model:
 
     `tensors`: for each name of `tensor_table`, its packed form; every last dimension padded to 16.
     A linear `X.weight` is float32 or float16 (N/16, K, 16), or int8 (N/16, K/4, 16, 4) beside
-    `X.weight_scale` and `X.weight_sum`.
+    `X.weight_scale` and `X.weight_sum`; each linear has a format of its own.
     ValueError names what is missing or misshaped.
     """
 
@@ -173,12 +176,15 @@ class Engine:
 
         A sequence may occur once in `work`. On an error every sequence is as it was.
         CapacityError: a sequence would outgrow n_positions, or the cache is full. ValueError: an id outside the
-        vocabulary.
+        vocabulary, or a token asked of a classifier.
         """
     def logits(self, tokens: Seq[int]) -> F32:
-        """float32 (T, V): the logits after each token, read from an empty cache."""
+        """float32 (T, V), or (T, num_labels) of a classifier: the logits after each token, from an empty cache."""
     def logprobs(self, tokens: Seq[int]) -> F32:
-        """float32 (T-1,): log P(tokens[t+1] | tokens[..t]), without ever holding (T, V)."""
+        """float32 (T-1,): log P(tokens[t+1] | tokens[..t]), without ever holding (T, V).
+
+        ValueError for a classifier: it has no probabilities of tokens.
+        """
     @property
     def num_threads(self) -> int: ...
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from . import _core
 from .beams import BeamSearch
 from .decoding import GenerationConfig
 from .errors import CapacityError
-from .jobs import Reading, Request, Scoring
+from .jobs import Outputs, Reading, Request, Scoring
 from .reply import Generation, timings_of, usage_of
 from .scheduler import Job, Scheduler
 from .stop_strings import cut
@@ -54,11 +54,24 @@ def run(host: Host, jobs: Sequence[Job]) -> None:
 
 def score_after(host: Host, prefix: list[int], continuations: Sequence[list[int]]) -> list[list[float]]:
     """log P of each token of each continuation after the same prefix, which is read once."""
-    sequence = host.new_sequence()
-    run(host, [Reading(sequence, prefix[:-1])])
-    jobs = [Scoring(sequence.fork(), prefix + ids, len(ids)) for ids in continuations]
+    jobs = [Scoring(sequence, prefix + ids, len(ids)) for sequence, ids in _forks(host, prefix[:-1], continuations)]
     run(host, jobs)
     return [job.logprobs for job in jobs]
+
+
+def outputs_after(host: Host, prefix: list[int], continuations: Sequence[list[int]]) -> list[_core.F32]:
+    """The model's outputs (V or num_labels) behind each continuation of the same prefix, which is read once."""
+    jobs = [Outputs(sequence, prefix + ids) for sequence, ids in _forks(host, prefix, continuations)]
+    run(host, jobs)
+    return [job.outputs for job in jobs if job.outputs is not None]
+
+
+def _forks(
+    host: Host, prefix: list[int], continuations: Sequence[list[int]]
+) -> Iterator[tuple[_core.Sequence, list[int]]]:
+    sequence = host.new_sequence()
+    run(host, [Reading(sequence, prefix)])
+    return ((sequence.fork(), ids) for ids in continuations)
 
 
 def reply_request(

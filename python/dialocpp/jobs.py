@@ -89,6 +89,35 @@ class Scoring:
 
 
 @dataclass(eq=False)
+class Outputs:
+    """What the model gives out after the last of `tokens`: (V,), or (num_labels,) of a model that ranks."""
+
+    sequence: _core.Sequence
+    tokens: list[int]
+    outputs: _core.F32 | None = None
+    error: Exception | None = None
+    waits = False
+    writes = False
+
+    def begin(self) -> None:
+        hold_common_prefix(self.sequence, self.tokens[:-1])
+
+    @property
+    def done(self) -> bool:
+        return self.outputs is not None
+
+    def plan(self, budget: int) -> list[_core.Work]:
+        start = min(len(self.sequence), len(self.tokens) - 1)
+        self.sequence.truncate(start)
+        tokens = self.tokens[start : start + budget]
+        return [_core.Work(self.sequence, tokens, logits=start + len(tokens) == len(self.tokens))]
+
+    def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
+        if len(outcomes[0].logits):
+            self.outputs = outcomes[0].logits
+
+
+@dataclass(eq=False)
 class Request:
     """One reply in the making. Its state is `generated` alone; all else follows from it and from the sequence."""
 

@@ -19,7 +19,7 @@ from .checkpoint import LoadedCheckpoint, load_checkpoint
 from .config import ModelConfig
 from .decoding import GREEDY, GenerationConfig, fresh_seed, override
 from .errors import BackendError
-from .generation import generate, reply_request, score_after
+from .generation import generate, outputs_after, reply_request, score_after
 from .jobs import Request
 from .reply import Generation
 from .scheduler import Job, Scheduler
@@ -140,16 +140,21 @@ class Model:
         best first with beams; result i uses seed + i. ValueError or TypeError for a bad argument, CapacityError for
         a prompt that leaves no position for a reply.
         """
+        self.check_writes()
         config = override(generation_config, generation)
         seed = fresh_seed() if config.seed is None else config.seed
         return generate(self, [self._encode(prompt) for prompt in _as_batch(prompts)], config, seed)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary."""
+        """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary.
+
+        Of a model that ranks (T, num_labels); the last row is the text's.
+        """
         return self._engine.logits(_checked_ids(ids))
 
     def logprobs(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """log P of each token but the first, given all before it: float32 (T - 1,)."""
+        self.check_writes()
         return self._engine.logprobs(_checked_ids(ids))
 
     def score(self, context: Sequence[str], reply: str) -> Score:
@@ -161,18 +166,37 @@ class Model:
 
     def score_replies(self, context: Sequence[str], replies: Sequence[str]) -> list[Score]:
         """`score` of several replies to the same context, which is read once, in one batch."""
-        if isinstance(context, str) or not context:
-            raise ValueError("context must be a list of at least one turn, oldest first.")
+        self.check_writes()
         _check_listing("replies must be a list of texts", replies)
-        prefix = turn_ids([self._turn(text) for text in context], self.tokenizer.eos_token_id)
+        prefix = turn_ids(self._context(context), self.tokenizer.eos_token_id)
         endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
         scored = score_after(self, prefix, endings)
         return [Score(tuple(ids), np.array(row, np.float32)) for ids, row in zip(endings, scored, strict=True)]
 
-    def _turn(self, text: str) -> Turn:
-        return Turn("user", text, tuple(self.tokenizer.encode(text)))
+    def rank(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
+        """How good is each reply after these turns, from 0 to 1? For a classifier with one label, as DialogRPT.
+
+        The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit behind the
+        reply's last token (Gao et al. 2020, arXiv:2009.06978). ValueError for a model that writes or has several labels
+        (`logits` shows those), for no context, or for an empty reply; CapacityError for one that does not fit.
+        """
+        self._check_ranks()
+        _check_listing("replies must be a list of texts", replies)
+        context_ids = turn_ids(self._context(context), self.tokenizer.eos_token_id)
+        texts = [self._turn(reply).token_ids for reply in replies]
+        if not all(texts):
+            raise ValueError(f"Each reply must hold some text, but number {texts.index(())} (from 0) is empty.")
+        return [_sigmoid(float(row[0])) for row in outputs_after(self, context_ids, [list(ids) for ids in texts])]
 
     # For sessions: a request's life.
+
+    def check_writes(self) -> None:
+        """ValueError for a model that ranks replies: it has no token to choose."""
+        if self.config.num_labels:
+            raise ValueError(
+                f"{self.name} ranks replies, it does not write them; use Model.rank, and for the conversation a "
+                "language model such as microsoft/DialoGPT-small."
+            )
 
     def new_sequence(self) -> _core.Sequence:
         """An empty sequence; its pages are freed when it is dropped."""
@@ -182,6 +206,7 @@ class Model:
         self, sequence: _core.Sequence, prompt: list[int], config: GenerationConfig, *, seed: int, penalty_start: int
     ) -> Request:
         """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on."""
+        self.check_writes()
         return reply_request(self, sequence, prompt, config, seed=seed, penalty_start=penalty_start)
 
     @contextmanager
@@ -205,6 +230,25 @@ class Model:
         if not ids:
             raise ValueError("A prompt must hold at least one token, but is empty.")
         return ids
+
+    def _check_ranks(self) -> None:
+        if self.config.num_labels == 0:
+            raise ValueError(
+                f"{self.name} writes replies, it does not rank them; use Model.score, or load a model that ranks, such "
+                "as microsoft/DialogRPT-updown."
+            )
+        if self.config.num_labels > 1:
+            raise ValueError(
+                f"rank needs a model with one label, but {self.name} has {self.config.num_labels}; read Model.logits."
+            )
+
+    def _turn(self, text: str) -> Turn:
+        return Turn("user", text, tuple(self.tokenizer.encode(text)))
+
+    def _context(self, context: Sequence[str]) -> list[Turn]:
+        if isinstance(context, str) or not context:
+            raise ValueError("context must be a list of at least one turn, oldest first.")
+        return [self._turn(text) for text in context]
 
 
 def _check_device(device: str) -> None:
@@ -238,6 +282,11 @@ def _checked_ids(ids: Sequence[int]) -> list[int]:
             raise ValueError(f"Token ids must be below the vocabulary's size, but one is {id_}.")
         checked.append(int(id_))
     return checked
+
+
+def _sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)) without overflow."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def _quarter_of_memory() -> int:

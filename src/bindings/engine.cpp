@@ -40,7 +40,7 @@ Sampling make_sampling(bool do_sample, double temperature, int top_k, double top
 }
 
 py::array_t<float> logits_of(Engine& engine, const std::vector<int32_t>& tokens) {
-  py::array_t<float> out({int64_t(tokens.size()), int64_t(engine.config().vocab_size)});
+  py::array_t<float> out({int64_t(tokens.size()), int64_t(engine.config().outputs())});
   float* data = out.mutable_data();
   {
     const py::gil_scoped_release free;

@@ -87,6 +87,12 @@ void Engine::check_tokens(std::span<const int32_t> tokens, int64_t first_positio
   }
 }
 
+void Engine::check_writes() const {
+  if (config().num_labels == 0) return;
+  throw std::invalid_argument("This model ranks texts, it does not write them: its logits are labels (num_labels = " +
+                              std::to_string(config().num_labels) + "), not tokens; read them by logits().");
+}
+
 void Engine::check(std::span<const Work> work) const {
   std::unordered_set<const Sequence*> seen;
   for (const Work& w : work) {
@@ -96,6 +102,7 @@ void Engine::check(std::span<const Work> work) const {
     if (!seen.insert(w.sequence.get()).second) {
       throw std::invalid_argument("A sequence may occur only once in a step, but one occurs twice.");
     }
+    if (w.sampling || w.scored > 0) check_writes();
     check_tokens(w.tokens, int64_t(w.sequence->tokens_.size()));
     if (w.scored < 0 || w.scored >= int(w.tokens.size())) {
       throw std::invalid_argument("scored must be from 0 to " + std::to_string(w.tokens.size() - 1) +
@@ -139,7 +146,7 @@ std::vector<Outcome> Engine::step(std::span<const Work> work) {
   pool_->parallel_for(int(questions.size()), [&](int q, int) {
     try {
       const auto [index, target] = questions[q];
-      const std::span<float> logits(logits_.data() + q * stride, config().vocab_size);
+      const std::span<float> logits(logits_.data() + q * stride, config().outputs());
       if (target != kNoToken) {
         scores[q] = logprob(logits, target);
       } else {
@@ -178,9 +185,9 @@ void Engine::read_through(std::span<const int32_t> tokens, const Use& use) {
 }
 
 void Engine::logits(std::span<const int32_t> tokens, float* out) {
-  const int64_t V = config().vocab_size;
+  const int64_t N = config().outputs();
   read_through(tokens, [&](int64_t first, int rows, int64_t stride) {
-    for (int r = 0; r < rows; ++r) std::memcpy(out + (first + r) * V, logits_.data() + r * stride, V * sizeof(float));
+    for (int r = 0; r < rows; ++r) std::memcpy(out + (first + r) * N, logits_.data() + r * stride, N * sizeof(float));
   });
 }
 
@@ -191,6 +198,7 @@ float Engine::logprob(std::span<const float> logits, int32_t token) const {
 }
 
 void Engine::logprobs(std::span<const int32_t> tokens, float* out) {
+  check_writes();
   const int64_t V = config().vocab_size, T = int64_t(tokens.size());
   read_through(tokens, [&](int64_t first, int rows, int64_t stride) {
     pool_->parallel_for(rows, [&](int r, int) {

@@ -67,9 +67,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // std::invalid_argument, CapacityError or BackendError leave every sequence as it was.
   std::vector<Outcome> step(std::span<const Work> work);
 
-  // From an empty cache: the logits after each token, (T, V), to `out`.
+  // From an empty cache: the logits after each token, (T, outputs), to `out`.
   void logits(std::span<const int32_t> tokens, float* out);
-  // log P(tokens[t + 1] | tokens[0..t]), (T − 1), to `out`.
+  // log P(tokens[t + 1] | tokens[0..t]), (T − 1), to `out`. Of a language model, as a choice in step().
   void logprobs(std::span<const int32_t> tokens, float* out);
 
   const Config& config() const { return backend_->config(); }
@@ -79,6 +79,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   friend class Sequence;
   void check(std::span<const Work> work) const;
+  void check_writes() const;  // std::invalid_argument for a classifier
   void check_tokens(std::span<const int32_t> tokens, int64_t first_position) const;
   float logprob(std::span<const float> logits, int32_t token) const;
   template <class Use>
@@ -87,7 +88,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   mutable std::mutex lock_;
   std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<Backend> backend_;
-  std::vector<float> logits_;  // (asked rows, V), V padded
+  std::vector<float> logits_;  // (asked rows, outputs), outputs padded
 };
 
 }  // namespace dialo
