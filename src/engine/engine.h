@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -41,7 +40,7 @@ class Sequence {
 struct Work {
   std::shared_ptr<Sequence> sequence;
   std::vector<int32_t> tokens;
-  std::optional<Sampling> sampling;
+  std::shared_ptr<const Sampling> sampling;
 };
 
 // Safe from many threads: steps and changes of sequences run one after the other.
