@@ -119,7 +119,7 @@ class Sequence:
 class Work:
     """One sequence's part of a step: append `tokens`, and tell what is asked for about them.
 
-    `sampling`: choose the next token by these rules; with `top_logprobs` >= 0 also that token's log-probability and so
+    `sampling`: choose the next token by these rules, and never one of `bans`; with `top_logprobs` >= 0 also that token's log-probability and so
     many of the most probable ones, before the rules; with `n_best` > 0 instead of a choice the n best continuations
     by their log-probability after the rules. `scored`: the log-probabilities of the last so many of `tokens`, each
     given all before it. `logits`: the model's outputs after the last token.
@@ -131,6 +131,7 @@ class Work:
         tokens: Seq[int],
         sampling: Sampling | None = None,
         *,
+        bans: Seq[int] = (),
         n_best: int = 0,
         top_logprobs: int = -1,
         scored: int = 0,

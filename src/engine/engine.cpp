@@ -30,7 +30,19 @@ void answer(const Work& work, std::span<const int32_t> tokens, std::span<float> 
   if (work.logits) out.logits.assign(logits.begin(), logits.end());
   if (!work.sampling) return;
   thread_local Sampler sampler(kernels());
-  out.token = sampler.choose(*work.sampling, tokens, logits);
+  if (work.n_best > 0) {
+    out.best = sampler.n_best(*work.sampling, tokens, logits, work.n_best, work.bans);
+    return;
+  }
+  if (work.top_logprobs < 0) {
+    out.token = sampler.choose(*work.sampling, tokens, logits, work.bans);
+    return;
+  }
+  // The rules change the logits in place, and the log-probabilities are those before the rules.
+  const std::vector<float> own(logits.begin(), logits.end());
+  sampler.top_logprobs(own, work.top_logprobs, out.best);
+  out.token = sampler.choose(*work.sampling, tokens, logits, work.bans);
+  out.logprob = float(double(own[out.token]) - sampler.log_total(own));
 }
 
 }  // namespace

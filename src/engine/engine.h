@@ -41,6 +41,7 @@ struct Work {
   std::shared_ptr<Sequence> sequence;
   std::vector<int32_t> tokens;
   std::shared_ptr<const Sampling> sampling;  // choose the next token by these rules
+  std::vector<int32_t> bans;                 // that may not follow now, whatever the rules say
   int n_best = 0;                            // > 0: instead, the best continuations by these rules, for a beam search
   int top_logprobs = -1;                     // ≥ 0: beside the choice, so many of the most probable tokens
   int scored = 0;                            // log-probabilities of the last so many of `tokens`
