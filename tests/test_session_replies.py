@@ -22,14 +22,14 @@ class Scripted(scheduler.Scheduler):
         super().__init__(model._engine)
         self._model, self.left = model, list(lines)
         self._said: dict[int, list[int]] = {}
-        self.requests: list[scheduler.Request] = []
+        self.requests: list[Any] = []
 
-    def submit(self, request: scheduler.Request) -> None:
+    def submit(self, request: Any) -> None:
         super().submit(request)
         self.requests.append(request)
         self._said[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.eos_token_ids[0]]
 
-    def next_token(self, request: scheduler.Request) -> int | None:
+    def next_token(self, request: Any) -> int | None:
         known = [*request.prompt, *request.generated]
         if request.finish_reason is not None:
             return None

@@ -11,13 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import _core
+from .beams import BeamSearch
 from .chat_format import Turn
 from .decoding import CHAT, GenerationConfig, derived_seed
+from .generation import beam_request
 from .guards import ECHO, Guard, key_of
+from .jobs import Request, TokenLogprob
 from .model import Model
 from .reply import Candidate, Timings
-from .rerank import Ranking, best_first
-from .scheduler import Request
+from .rerank import Ranking
+from .stop_strings import StopStrings
 
 GUARD, FALLBACK, CANCELLED = "guard", "fallback", "cancelled"
 
@@ -39,7 +42,8 @@ class Task:
     @property
     def streams(self) -> bool:
         """Can text be shown before the reply is complete?"""
-        return self.num_candidates == 1 and not self.ranking and self.guard.accepts is None
+        one = self.num_candidates == 1 and self.config.num_beams == 1
+        return one and not self.ranking and self.guard.accepts is None
 
     def attempt(self, retry: int) -> GenerationConfig:
         """The rules of an attempt. Greedy decoding would only say the same again, so after it the reply is drawn."""
@@ -48,8 +52,13 @@ class Task:
         return dataclasses.replace(
             self.config,
             do_sample=True,
-            **{name: getattr(CHAT, name) for name in ("temperature", "top_k", "top_p", "no_repeat_ngram_size")},
-            **({"num_beams": 1} if hasattr(self.config, "num_beams") else {}),
+            num_beams=1,
+            num_beam_groups=1,
+            num_return_sequences=1,
+            temperature=CHAT.temperature,
+            top_k=CHAT.top_k,
+            top_p=CHAT.top_p,
+            no_repeat_ngram_size=CHAT.no_repeat_ngram_size,
         )
 
     def seed_of(self, retry: int, index: int) -> int:
@@ -69,7 +78,7 @@ class Answer:
         self.candidates: list[Candidate] = []
         self._model = model
         self._task = task
-        self._requests: list[Request] = []
+        self._requests: list[Request | BeamSearch] = []
         self._generated = 0  # tokens of attempts that are over
         self._begin()
         self._first = self._taken = self._requests[0]
@@ -77,7 +86,7 @@ class Answer:
     @property
     def generated_tokens(self) -> int:
         """Tokens of all candidates."""
-        return self._generated + sum(len(request.generated) for request in self._requests)
+        return self._generated + sum(request.completion_tokens for request in self._requests)
 
     @property
     def cached_tokens(self) -> int:
@@ -87,12 +96,17 @@ class Answer:
     @property
     def completion_tokens(self) -> int:
         """Tokens of the reply, its end-of-text included."""
-        return len(self.token_ids) if self.finish_reason == FALLBACK else len(self._taken.generated)
+        return len(self.token_ids) + (self.finish_reason == "eos")
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """Of the reply's tokens, where they were asked for."""
+        return tuple(self._taken.logprobs) if isinstance(self._taken, Request) else ()
 
     @property
     def timings(self) -> Timings:
         """From the first attempt's start to the first and to the last token of the reply."""
-        if not self._taken.generated:
+        if not self._taken.completion_tokens:
             return Timings(0.0, 0.0)
         start = self._first.submitted
         return Timings(self._taken.first_token - start, self._taken.last_token - start)
@@ -125,14 +139,13 @@ class Answer:
         self._submit(self.sequence, 0)
 
     def _submit(self, sequence: _core.Sequence, index: int) -> None:
-        prompt, retry = self._task.prompt, self.retries
-        request = self._model.request(
-            sequence,
-            prompt,
-            self._task.attempt(retry),
-            seed=self._task.seed_of(retry, index),
-            penalty_start=len(prompt),
-        )
+        prompt, config, start = self._task.prompt, self._task.attempt(self.retries), len(self._task.prompt)
+        request: Request | BeamSearch
+        if config.num_beams > 1:
+            request = beam_request(self._model, sequence, prompt, config, penalty_start=start)
+        else:
+            seed = self._task.seed_of(self.retries, index)
+            request = self._model.request(sequence, prompt, config, seed=seed, penalty_start=start)
         self._requests.append(request)
         self._model.scheduler.submit(request)
 
@@ -144,7 +157,8 @@ class Answer:
     def _one(self) -> Iterator[str]:
         """A single candidate, shown as far as no guard can object any more."""
         request, guard = self._requests[0], self._task.guard
-        stream = self._model.tokenizer.stream(skip_special_tokens=True)
+        assert isinstance(request, Request)
+        stream = _Text(self._model, self._task.config)
         text, read, complete, echo = "", 0, 0, False
         for token in self._tokens(request):
             read += 1
@@ -173,26 +187,45 @@ class Answer:
 
     def _many(self) -> Iterator[str]:
         """Several candidates in one batch, on one reading of the prompt; the best that will do is shown whole."""
-        task, scheduler = self._task, self._model.scheduler
-        first = self._requests[0]
+        task = self._task
+        drawn = self._beams() if isinstance(self._requests[0], BeamSearch) else self._samples()
+        scored = task.ranking.scored(task.context, [candidate for _, candidate in drawn])
+        judged = [
+            (request, dataclasses.replace(candidate, rejected_because=task.guard.verdict(candidate.text)))
+            for (request, _), candidate in zip(drawn, scored, strict=True)
+        ]
+        self.candidates += [candidate for _, candidate in judged]
+        fine = [(request, candidate) for request, candidate in judged if candidate.rejected_because is None]
+        if fine:
+            yield from self._take(*min(fine, key=lambda pair: -pair[1].total))
+
+    def _samples(self) -> list[tuple[Request | BeamSearch, Candidate]]:
+        scheduler, first = self._model.scheduler, self._requests[0]
+        assert isinstance(first, Request)
         scheduler.next_token(first)  # from here on the prompt can be shared
-        count = task.num_candidates if task.attempt(self.retries).do_sample else 1
+        count = self._task.num_candidates if self._task.attempt(self.retries).do_sample else 1
         for index in range(1, count):
-            self._submit(first.sequence.fork(len(task.prompt) - 1), index)
-        live = list(self._requests)
+            self._submit(first.sequence.fork(len(self._task.prompt) - 1), index)
+        requests = [request for request in self._requests if isinstance(request, Request)]
+        live = list(requests)
         while live:
             live = [request for request in live if scheduler.next_token(request) is not None]
-        drawn = [
-            self._candidate(request, index, self._text_of(request)) for index, request in enumerate(self._requests)
+        return [
+            (request, self._candidate(request, index, self._text_of(request.reply_ids)))
+            for index, request in enumerate(requests)
         ]
-        judged = [
-            dataclasses.replace(candidate, rejected_because=task.guard.verdict(candidate.text))
-            for candidate in task.ranking.scored(task.context, drawn)
-        ]
-        self.candidates += judged
-        chosen = next((candidate for candidate in best_first(judged) if candidate.rejected_because is None), None)
-        if chosen is not None:
-            yield from self._take(self._requests[[c.seed for c in judged].index(chosen.seed)], chosen)
+
+    def _beams(self) -> list[tuple[Request | BeamSearch, Candidate]]:
+        search = self._requests[0]
+        assert isinstance(search, BeamSearch)
+        self._model.scheduler.finish(search)
+        drawn: list[tuple[Request | BeamSearch, Candidate]] = []
+        for found in search.finished:
+            ids = found.generated[:-1] if found.finish_reason == "eos" else found.generated
+            scores = {"beam": found.score}
+            candidate = Candidate(self._text_of(ids), tuple(ids), found.finish_reason, self.seed, scores=scores)
+            drawn.append((search, candidate))
+        return drawn
 
     def _tokens(self, request: Request) -> Iterator[int]:
         """The request's tokens without the end-of-text."""
@@ -202,9 +235,9 @@ class Answer:
                 return
             yield token
 
-    def _text_of(self, request: Request) -> str:
-        stream = self._model.tokenizer.stream(skip_special_tokens=True)
-        return "".join(map(stream.push, request.reply_ids)) + stream.flush()
+    def _text_of(self, ids: Sequence[int]) -> str:
+        stream = _Text(self._model, self._task.config)
+        return "".join(map(stream.push, ids)) + stream.flush()
 
     def _candidate(self, request: Request, index: int, text: str, rejected: str | None = None) -> Candidate:
         return Candidate(
@@ -212,10 +245,11 @@ class Answer:
             token_ids=tuple(request.reply_ids),
             finish_reason=request.finish_reason or GUARD,
             seed=self._task.seed_of(self.retries, index),
+            logprob=sum(token.logprob for token in request.logprobs) if request.logprobs else None,
             rejected_because=rejected,
         )
 
-    def _take(self, request: Request, candidate: Candidate) -> Iterator[str]:
+    def _take(self, request: Request | BeamSearch, candidate: Candidate) -> Iterator[str]:
         """This candidate is the reply: show what of it has not been shown."""
         self._taken, self.sequence, self.seed = request, request.sequence, candidate.seed
         if piece := self._show(candidate.text, candidate.token_ids):
@@ -229,7 +263,7 @@ class Answer:
 
     def _last_resort(self) -> str:
         """No candidate will do: the best complete one that only repeats a sentence, or else a set phrase."""
-        for candidate in best_first(self.candidates):
+        for candidate in sorted(self.candidates, key=lambda candidate: -candidate.total):
             if candidate.rejected_because == ECHO and candidate.finish_reason != GUARD:
                 self.finish_reason, self.seed = candidate.finish_reason, candidate.seed
                 return self._show(candidate.text, candidate.token_ids)
@@ -247,3 +281,17 @@ class Answer:
         new = [phrase for phrase in order if guard.verdict(phrase) is None]
         other = [phrase for phrase in order if key_of(phrase) != key_of(last)]
         return (new or other or order)[0]
+
+
+class _Text:
+    """Token by token to text: whole characters, up to a stop string."""
+
+    def __init__(self, model: Model, config: GenerationConfig) -> None:
+        self._stream = model.tokenizer.stream(skip_special_tokens=True)
+        self._stops = StopStrings(config.stopping_strings)
+
+    def push(self, token: int) -> str:
+        return self._stops.push(self._stream.push(token))
+
+    def flush(self) -> str:
+        return self._stops.push(self._stream.flush()) + self._stops.flush()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .scheduler import Request
+from .beams import BeamSearch
+from .jobs import Request, TokenLogprob
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class Timings:
 class Generation:
     """A generated text. `token_ids` are without the end-of-text; `str()` of it is the text.
 
-    `finish_reason`: `eos` (the model ended it), `length` (max_new_tokens or the last position was reached) or
-    `cancelled` (the caller left). `seed` gives the same text again. In a conversation also `guard` (what followed had
-    been said before and was left out) and `fallback` (a set phrase, because nothing else would do).
+    `finish_reason`: `eos` (the model ended it), `stop` (a stop string; the text ends before it), `length`
+    (max_new_tokens or the last position was reached), `max_time` or `cancelled` (the caller left). `seed` gives the
+    same text again. In a conversation also `guard` (what followed had been said before and was left out) and
+    `fallback` (a set phrase, because nothing else would do).
     """
 
     text: str
@@ -58,6 +60,10 @@ class Generation:
     seed: int
     usage: Usage
     timings: Timings
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each generated token, the end-of-text included, when `top_logprobs` asked for them."""
+    score: float | None = None
+    """Of a beam search: the log-probability after the rules, divided by length ** length_penalty."""
 
     def __str__(self) -> str:
         return self.text
@@ -67,7 +73,7 @@ class Generation:
 class Candidate:
     """One reply that was considered. `scores` are by ranker's name, `total` their weighted sum, higher is better.
 
-    `logprob` is log P of the reply if it is known. `rejected_because`: `empty`, `repeats a turn`,
+    `logprob` is log P of the reply, with its end-of-text, if `top_logprobs` asked for it. `rejected_because`: `empty`, `repeats a turn`,
     `repeats a sentence` or `filtered`; None for a reply that could be given.
     """
 
@@ -78,6 +84,11 @@ class Candidate:
     logprob: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     rejected_because: str | None = None
+
+    @property
+    def total(self) -> float:
+        """What candidates are ordered by; of equals, and without rankers, the one that was drawn first is taken."""
+        return self.scores.get("total", 0.0)
 
 
 @dataclass(frozen=True)
@@ -92,13 +103,13 @@ class Reply(Generation):
     """All that were considered, as they were drawn; of a cancelled reply, those that were finished."""
 
 
-def usage_of(request: Request) -> Usage:
-    """What a request has cost so far."""
-    return Usage(len(request.prompt), request.cached_tokens, len(request.generated))
+def usage_of(job: Request | BeamSearch) -> Usage:
+    """What a reply has cost so far."""
+    return Usage(len(job.prompt), job.cached_tokens, job.completion_tokens)
 
 
-def timings_of(request: Request) -> Timings:
-    """How long a request has taken so far."""
-    if not request.generated:
+def timings_of(job: Request | BeamSearch) -> Timings:
+    """How long a reply has taken so far."""
+    if not job.completion_tokens:
         return Timings(0.0, 0.0)
-    return Timings(request.first_token - request.submitted, request.last_token - request.submitted)
+    return Timings(job.first_token - job.submitted, job.last_token - job.submitted)

@@ -71,7 +71,7 @@ class Ranking:
         """The candidates with their scores by ranker and their `total`. ValueError for scores that are none."""
         if not self.weighted:
             return list(candidates)
-        scores: list[dict[str, float]] = [{} for _ in candidates]
+        scores = [dict(candidate.scores) for candidate in candidates]
         for ranker, _ in self.weighted:
             values = [float(value) for value in ranker.score(context, candidates)]
             if len(values) != len(candidates) or any(map(math.isnan, values)):
@@ -84,11 +84,6 @@ class Ranking:
         for mine in scores:
             mine["total"] = sum(weight * mine[ranker.name] for ranker, weight in self.weighted)
         return [replace(candidate, scores=mine) for candidate, mine in zip(candidates, scores, strict=True)]
-
-
-def best_first(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """By total score; of equals, and without scores, the one that was drawn first."""
-    return sorted(candidates, key=lambda candidate: -candidate.scores.get("total", 0.0))
 
 
 def _as_ranker(ranker: Any) -> Ranker:

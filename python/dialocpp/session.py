@@ -38,7 +38,7 @@ class ChatSession:
 
     The default samples (top-k, top-p, no repeated 3-gram) and does not give a reply that is empty or was said before.
     `do_sample=False` is plain greedy decoding, which nothing alters unless it is asked for by name. With a `seed` the
-    whole conversation can be repeated.
+    whole conversation can be repeated. ValueError for a model that ranks replies and cannot write one.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class ChatSession:
         reverse: Model | None = None,
         **arguments: Any,
     ) -> None:
+        model.check_writes()
         settings, self.generation_config = _settings(generation_config, preset, arguments)
         GenerationConfig(seed=seed)  # TypeError or ValueError for what is no seed
         self._ranking = Ranking.of(rankers, reverse)
@@ -334,6 +335,7 @@ class ChatSession:
             seed=answer.seed,
             usage=usage,
             timings=answer.timings,
+            logprobs=answer.logprobs,
             dropped_turns=max(0, exchange.first_visible - before),
             retries=answer.retries,
             candidates=tuple(answer.candidates),
