@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from .bad_words import word_guard
 from .chat_format import Turn, turn_ids
 from .checkpoint import LoadedCheckpoint, load_checkpoint
 from .config import ModelConfig
@@ -201,8 +202,16 @@ class Model:
                 "shorten it."
             )
         eos_token_ids = config.eos_token_ids(self.eos_token_ids)
+        config.check_token_ids(self.config.vocab_size)
+        guard = word_guard(self.tokenizer, config.bad_words) if config.bad_words else None
         sampling = config.sampling(
-            eos_token_ids=eos_token_ids, seed=seed, reply_start=len(prompt), penalty_start=penalty_start
+            eos_token_ids=eos_token_ids,
+            seed=seed,
+            reply_start=len(prompt),
+            penalty_start=penalty_start,
+            # The last token needs no position of its own: no step appends it.
+            max_length=min(len(prompt) + config.max_new_tokens, self.config.n_positions + 1),
+            banned_ids=guard.always if guard else (),
         )
         return Request(
             sequence, prompt, sampling, config.max_new_tokens, eos_token_ids, self.config.n_positions
