@@ -254,7 +254,7 @@ def test_ids_beyond_the_vocabulary_do_nothing() -> None:
 
 @pytest.mark.parametrize("name", [*WARPERS, "all", "all warpers", "sequence_bias", "suppress_tokens"])
 def test_frequencies_are_the_probabilities(name: str) -> None:
-    logits, draws = logits_of(5), 4000
+    logits, draws = logits_of(5), 40_000
     expected = probabilities(logits, **RULES[name]) * draws
     counts = np.bincount(choose(rules(**RULES[name]), TOKENS, logits, range(draws)), minlength=V)
     assert not counts[expected == 0].any(), "a banned token was drawn"
