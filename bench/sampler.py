@@ -1,7 +1,7 @@
 """What does each sampling rule cost, in microseconds for a row of 50,257 logits on one thread?
 
-The rows are DialoGPT-like: normal with standard deviation 3. A history of 300 tokens, 20 of them the reply. The least of
-several runs; each row is copied before the choice, as its step would have written it, and the copy is counted.
+The rows are normal with standard deviation 3; the history has 300 tokens, 20 of them the reply. The least of several
+runs; each row is copied before the choice, as a step would have written it anew, and the copy is counted.
 """
 
 import argparse

@@ -14,7 +14,9 @@ LENGTH = 14
 
 # What both take under the same names; each for a batch of prompts of its own.
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "sequence_bias": {"sequence_bias": [[[5], 5.0], [[7, 9], 4.0], [[5, 5], -4.0], [[12], -6.0], [[260], 2.0], [[260, 300], 5.0]]},
+    "sequence_bias": {
+        "sequence_bias": [[[5], 5.0], [[7, 9], 4.0], [[5, 5], -4.0], [[12], -6.0], [[260], 2.0], [[260, 300], 5.0]]
+    },
     "bad_words_ids": {
         "bad_words_ids": [[i] for i in range(0, 300, 3)] + [[i, i + 1] for i in range(1, 298, 3)] + [[300]]
     },
@@ -121,3 +123,16 @@ def test_the_demo_models_ids_are_transformers(shared: Path, name: str) -> None:
     expected = transformers_ids(peer, prompts, end=end, max_new_tokens=LENGTH, **ARGUMENTS[name])
     found = model.generate(prompts, max_new_tokens=LENGTH, **ARGUMENTS[name])
     assert [list(generation.token_ids) for generation in found] == expected
+
+
+def test_draws_under_all_rules_do_not_depend_on_company_or_threads(folder: Path) -> None:
+    warpers = {"temperature": 1.3, "top_k": 90, "top_p": 0.97, "min_p": 0.002, "typical_p": 0.95}
+    warpers |= {"epsilon_cutoff": 1e-3, "eta_cutoff": 2e-3, "presence_penalty": 0.5, "frequency_penalty": 0.2}
+    arguments = ARGUMENTS["all"] | warpers | {"do_sample": True, "max_new_tokens": LENGTH}
+    prompts = prompts_of(4)[:9]
+    one, two = (Model.from_pretrained(folder, dtype="int8", num_threads=threads) for threads in (1, 2))
+    batch = [g.token_ids for g in one.generate(prompts, seed=5, **arguments)]
+    assert len(set(batch)) == len(batch)
+    assert [g.token_ids for g in two.generate(prompts, seed=5, **arguments)] == batch
+    alone = [two.generate([prompt], seed=5 + i, **arguments)[0].token_ids for i, prompt in enumerate(prompts)]
+    assert alone == batch

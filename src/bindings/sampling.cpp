@@ -83,8 +83,8 @@ std::shared_ptr<Sampling> make_sampling(const py::kwargs& values) {
 int32_t choose(const Sampling& rules, const std::vector<int32_t>& tokens, const F32Array& logits,
                const std::vector<int32_t>& bans) {
   if (logits.ndim() != 1 || logits.size() == 0) {
-    throw std::invalid_argument("logits must be one row (V,), but has " + std::to_string(logits.ndim()) + " dimensions and " +
-                                std::to_string(logits.size()) + " values.");
+    throw std::invalid_argument("logits must be one row (V,), but has " + std::to_string(logits.ndim()) +
+                                " dimensions and " + std::to_string(logits.size()) + " values.");
   }
   for (const int32_t id : tokens) {
     if (id >= 0 && id < logits.size()) continue;
