@@ -3,6 +3,7 @@
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,3 +178,14 @@ def test_canonical_text_is_stable_under_joining() -> None:
     for left in map("".join, itertools.product(parts, repeat=2)):
         for right in map("".join, itertools.product(parts, repeat=2)):
             assert canonical(canonical(left) + right) == canonical(left + right), (left, right)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"do_sample": True, "temperature": 1.5, "seed": 3}, {"num_beams": 3}])
+def test_generate_keeps_bad_words_out(model: Model, arguments: dict[str, Any]) -> None:
+    lines = ("Do you know what it was ?", "Hello", "It was so. Is it?", "know it")
+    prompts = [f"{line}<|endoftext|>" for line in lines]
+    length = {"max_new_tokens": 30, "min_new_tokens": 20}
+    said = [generation.text for generation in model.generate(prompts, bad_words=WORDS, **length, **arguments)]
+    assert not [text for text in said if any(bounded(word).search(text) for word in WORDS)], said
+    free = [generation.text for generation in model.generate(prompts, **length, **arguments)]
+    assert any(bounded(word).search(text) for word in WORDS for text in free)

@@ -22,7 +22,7 @@ std::shared_ptr<Engine> make_engine(std::shared_ptr<Weights> weights, int num_th
 }
 
 py::array_t<float> logits_of(Engine& engine, const std::vector<int32_t>& tokens) {
-  py::array_t<float> out({int64_t(tokens.size()), int64_t(engine.config().vocab_size)});
+  py::array_t<float> out({int64_t(tokens.size()), int64_t(engine.config().outputs())});
   float* data = out.mutable_data();
   {
     const py::gil_scoped_release free;
@@ -55,10 +55,30 @@ void register_engine(py::module_& m) {
       .def("truncate", &Sequence::truncate, "length"_a, Free());
 
   py::class_<Work>(m, "Work")
-      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::shared_ptr<Sampling> sampling) {
-             return Work{std::move(sequence), std::move(tokens), std::move(sampling)};
+      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::shared_ptr<Sampling> sampling,
+                       std::vector<int32_t> bans, int n_best, int top_logprobs, int scored, bool logits) {
+             return Work{.sequence = std::move(sequence),
+                         .tokens = std::move(tokens),
+                         .sampling = std::move(sampling),
+                         .bans = std::move(bans),
+                         .n_best = n_best,
+                         .top_logprobs = top_logprobs,
+                         .scored = scored,
+                         .logits = logits};
            }),
-           "sequence"_a, "tokens"_a, "sampling"_a = py::none());
+           "sequence"_a, "tokens"_a, "sampling"_a = py::none(), py::kw_only(),
+           "bans"_a = std::vector<int32_t>(), "n_best"_a = 0, "top_logprobs"_a = -1,
+           "scored"_a = 0, "logits"_a = false)
+      .def("__len__", [](const Work& w) { return w.tokens.size(); });
+
+  py::class_<Candidate>(m, "Candidate").def_readonly("id", &Candidate::id).def_readonly("score", &Candidate::score);
+
+  py::class_<Outcome>(m, "Outcome")
+      .def_readonly("token", &Outcome::token)
+      .def_readonly("logprob", &Outcome::logprob)
+      .def_readonly("best", &Outcome::best)
+      .def_readonly("logprobs", &Outcome::logprobs)
+      .def_property_readonly("logits", [](const Outcome& o) { return py::array_t<float>(o.logits.size(), o.logits.data()); });
 
   py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine")
       .def(py::init(&make_engine), "model"_a, "num_threads"_a, "kv_cache_bytes"_a)
