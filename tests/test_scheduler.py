@@ -48,6 +48,7 @@ class Work:
     tokens: list[int]
     sampling: Any = None
     top_logprobs: int = -1
+    bans: Any = ()
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -290,7 +290,7 @@ def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationCon
     for name in arguments:
         if name not in ARGUMENTS:
             near = difflib.get_close_matches(name, ARGUMENTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(ARGUMENTS))}."
+            hint = f"did you mean {near[0]!r}?" if near else "help(dialocpp.GenerationConfig) lists them."
             raise TypeError(f"There is no generation argument {name!r}; {hint}")
     if arguments.get("do_sample") is False and base.do_sample:
         base = dataclasses.replace(GREEDY, **{name: getattr(base, name) for name in KEPT_BY_GREEDY})

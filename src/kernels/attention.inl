@@ -28,14 +28,22 @@ DIALO_INLINE void store_row(const AttentionHead& h, int row) {
   }
 }
 
+// A page's values lie behind its keys, at the same distance from each of them.
+template <class T>
+DIALO_INLINE void prefetch_beside(const T* keys, int D) {
+  __builtin_prefetch(keys + int64_t{kPage} * D);
+}
+
 // scores (R, kPage) of each of P pages = q (R, D) · keys: the product of gemm_f32.inl with 16 positions as a block.
 // Row r's scores of the pages follow each other, `P · kPage` in all.
+// A row alone uses each number once and would wait for memory: while it reads the keys, the values behind them come.
 template <int R, int P, class T, int... I, int... Rows, int... Blocks>
 DIALO_INLINE void scores_of_pages(const float* q, int64_t ldq, const T* const* pages, int D, float* scores,
                                   Indices<I...>, Indices<Rows...>, Indices<Blocks...> blocks) {
   constexpr int kOfPage = kPage / kLanes, B = P * kOfPage;
   Vec sum[R * B] = {(void(I), vset1(0.0f))...};
   for (int d = 0; d < D; ++d) {
+    if constexpr (R == 1) (prefetch_beside(pages[Blocks / kOfPage] + (int64_t(Blocks % kOfPage) * D + d) * kLanes, D), ...);
     const Vec key[B] = {vload(pages[Blocks / kOfPage] + (int64_t(Blocks % kOfPage) * D + d) * kLanes)...};
     (step_row_f32<Rows, B>(sum, q + Rows * ldq + d, key, blocks), ...);
   }
@@ -123,6 +131,15 @@ DIALO_INLINE void attend_pages(const AttentionHead& h, int row, int64_t page, Pr
   }
 }
 
+// The `rest` < P + 1 pages that are left, together.
+template <int P, int R, class T>
+DIALO_INLINE void attend_rest(const AttentionHead& h, int row, int64_t page, int rest, Progress<R>& so_far) {
+  if constexpr (P > 0) {
+    if (rest == P) return attend_pages<R, P, T>(h, row, page, so_far);
+    attend_rest<P - 1, R, T>(h, row, page, rest, so_far);
+  }
+}
+
 template <int R, class T>
 DIALO_INLINE void attend_rows(const AttentionHead& h, int row) {
   const int64_t width = head_width(h.D);
@@ -140,7 +157,7 @@ DIALO_INLINE void attend_rows(const AttentionHead& h, int row) {
   const int64_t pages = (h.first_position + row + R - 1) / kPage + 1;
   int64_t page = 0;
   for (; page + P <= pages; page += P) attend_pages<R, P, T>(h, row, page, so_far);
-  for (; page < pages; ++page) attend_pages<R, 1, T>(h, row, page, so_far);
+  attend_rest<P - 1, R, T>(h, row, page, int(pages - page), so_far);
   for (int r = 0; r < R; ++r) {
     for (int d = 0; d < h.D; ++d) h.out[(row + r) * h.ldo + d] = so_far.out[r * width + d] / so_far.total[r];
   }
