@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import _core
+from .after_fork import forget_after_fork
 from .errors import DialocppError
 
 # Tokens that one step reads at most, so that a long prompt can be cancelled and does not stall the others.
@@ -37,6 +38,7 @@ class Request:
     generated: list[int] = field(default_factory=list)
     taken: int = 0  # of `generated`, by the caller
     error: Exception | None = None
+    cancelled: bool = False
     submitted: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0
@@ -63,6 +65,7 @@ class Scheduler:
         # Reentrant: the collector may close an abandoned stream, which cancels, in the middle of a step.
         self._lock = threading.RLock()
         self._live: list[Request] = []
+        forget_after_fork(self)
 
     def submit(self, request: Request) -> None:
         """Queue a request; what its sequence already holds of the prompt is not read again."""
@@ -76,7 +79,8 @@ class Scheduler:
             self._live.append(request)
 
     def cancel(self, request: Request) -> None:
-        """Forget a request; it returns once no step works on it."""
+        """Forget a request; it returns once no step works on it. Who waits for its next token gets None instead."""
+        request.cancelled = True  # seen between two steps, also by a thread that holds the lock from one to the next
         with self._lock:
             self._live = [other for other in self._live if other is not request]
 
@@ -89,9 +93,14 @@ class Scheduler:
                     return request.generated[request.taken - 1]
                 if request.error is not None:
                     raise _bare(request.error)
-                if request.finish_reason is not None:
+                if request.finish_reason is not None or request.cancelled:
                     return None
                 self._step(request)
+
+    def forget(self) -> None:
+        """In a child after fork(): the lock may be held by a thread that is not here, nor are the callers."""
+        self._lock = threading.RLock()
+        self._live = []
 
     def _step(self, needed: Request) -> None:
         self._live = [r for r in self._live if r.finish_reason is None and r.error is None]

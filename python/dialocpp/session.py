@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from . import transcript
+from .after_fork import forget_after_fork
 from .chat_format import Role, Turn, check_message, first_visible, turn_ids
 from .decoding import ARGUMENTS, CHAT, GenerationConfig, derived_seed, fresh_seed, override
+from .in_background import in_background
 from .model import Model
 from .reply import Reply, timings_of, usage_of
 
@@ -41,6 +44,7 @@ class ChatSession:
         self._attempts = 0  # regenerations of the turn at hand
         self._sequence = model.new_sequence()
         self._busy = threading.Lock()
+        forget_after_fork(self)
 
     @classmethod
     def from_pretrained(
@@ -67,28 +71,26 @@ class ChatSession:
         """Say something and read the answer piece by piece, in whole characters.
 
         Leaving the loop early stops the reply; what was shown stays in the history. ValueError, TypeError or
-        CapacityError come from this call, before anything has changed.
+        CapacityError come from this call, before anything has changed. A CapacityError can also come in mid-reply, when
+        other conversations have filled the cache: it takes the whole exchange back, and the same call gives the same
+        reply once there is room.
         """
         return self._start(generation, message)
 
     async def astream(self, message: str, **generation: Any) -> AsyncIterator[str]:
-        """`stream` for asyncio: the event loop runs on while the model computes."""
-        import asyncio  # here: it would be a tenth of the package's import time
+        """`stream` for asyncio: the event loop runs on while the model computes.
 
-        stream = self.stream(message, **generation)
-        step = None
+        A task that is cancelled leaves within one step, a long prompt's included; what was shown stays.
+        """
+        started: list[ReplyStream] = []  # not returned: a cancelled caller would never see it, and could not close it
         try:
-            while True:
-                step = asyncio.ensure_future(asyncio.to_thread(next, stream, None))
-                # Shielded: a step that has begun ends by itself, only then can the stream be closed.
-                piece = await asyncio.shield(step)
-                if piece is None:
-                    return
+            await in_background(lambda: started.append(self.stream(message, **generation)))
+            stream = started[0]
+            while (piece := await in_background(lambda: next(stream, None), stream._stop)) is not None:
                 yield piece
         finally:
-            if step is not None and not step.done():
-                await asyncio.wait([step])
-            stream.close()
+            if started:
+                await in_background(started[0].close)
 
     def undo(self) -> str:
         """Take back the last exchange; returns the message that began it. ValueError if there is none."""
@@ -192,21 +194,34 @@ class ChatSession:
             claim.release()
             raise
 
+    def forget(self) -> None:
+        """In a child after fork(): a reply that was being written is the parent's, and the session is free."""
+        self._busy = threading.Lock()
+
     def _claimed(self) -> _Claim:
-        return _Claim(self._busy)
+        return _Claim(self)
 
 
 class _Claim:
     """Holds a session for one caller; a second caller gets an error instead of a broken history."""
 
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-        if not lock.acquire(blocking=False):
+    def __init__(self, session: ChatSession) -> None:
+        self._session = session
+        self._lock = session._busy
+        self._held = False
+        if not self._lock.acquire(blocking=False):
             raise RuntimeError(
                 "This session is in the middle of a reply; finish or close that stream first, "
                 "or fork() the session for a second conversation."
             )
         self._held = True
+
+    @property
+    def held(self) -> bool:
+        """Until it is released. RuntimeError in a child after fork()."""
+        if self._held and self._session._busy is not self._lock:
+            raise RuntimeError("The parent process goes on with this reply; call reply or stream again for another.")
+        return self._held
 
     def release(self) -> None:
         if self._held:
@@ -246,6 +261,7 @@ class ReplyStream:
         self._dropped = dropped
         self._text = session.model.tokenizer.stream(skip_special_tokens=True)
         self._pieces: list[str] = []
+        self._using = threading.RLock()  # reentrant: the collector may strike anywhere
         self._shown = 0  # tokens whose text has been shown whole
         self._pushed = 0
         prompt = turn_ids(turns[first:], session.model.tokenizer.eos_token_id)
@@ -265,22 +281,43 @@ class ReplyStream:
         return self
 
     def __next__(self) -> str:
-        if not self._claim._held:
+        if not self._claim.held:
             raise StopIteration
-        try:
-            piece = self._next_piece()
-        except BaseException:
-            self.close()
-            raise
-        if piece is None:
-            self._finish(self._request.finish_reason or "eos")
-            raise StopIteration
-        return piece
+        with self._using:
+            try:
+                piece = self._next_piece() if self._claim.held else None
+            except Exception:
+                self._take_back()
+                raise
+            except BaseException:
+                self.close()
+                raise
+            if piece is None:
+                if self._claim.held:
+                    self._finish(self._request.finish_reason or "cancelled")
+                raise StopIteration
+            return piece
 
     def close(self) -> None:
-        """Stop. What was shown becomes a turn that ended as `cancelled`; if nothing was shown, nothing was said."""
-        if self._claim._held:
-            self._finish("cancelled")
+        """Stop. What was shown becomes a turn that ended as `cancelled`; if nothing was shown, nothing was said.
+
+        Safe from any thread: one that waits for a piece gets the end of the stream, after the current step.
+        """
+        if not self._claim.held:
+            return
+        self._stop()
+        with self._using:
+            if self._claim.held:
+                self._finish("cancelled")
+
+    def _stop(self) -> None:
+        """Ask for the end, and return at once."""
+        self._request.cancelled = True
+
+    def _take_back(self) -> None:
+        """After an error: as if nothing had been said."""
+        self._session.model.scheduler.cancel(self._request)
+        self._claim.release()
 
     def __enter__(self) -> ReplyStream:
         return self
@@ -292,11 +329,14 @@ class ReplyStream:
 
     def __del__(self) -> None:
         if hasattr(self, "_request"):
-            self.close()
+            with suppress(RuntimeError):  # the parent's, after fork()
+                self.close()
 
     def _next_piece(self) -> str | None:
         while True:
             token = self._session.model.scheduler.next_token(self._request)
+            if token is None and self._request.finish_reason is None:
+                return None  # cancelled
             if token is None or token in self._request.eos_token_ids:
                 rest = self._text.flush()
                 self._shown = self._pushed

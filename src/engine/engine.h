@@ -3,11 +3,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "base/fork_safe_mutex.h"
 #include "base/thread_pool.h"
 #include "engine/sampling.h"
 #include "model/backend.h"
@@ -71,7 +71,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   template <class Use>
   void read_through(std::span<const int32_t> tokens, const Use& use);
 
-  mutable std::mutex lock_;
+  mutable ForkSafeMutex lock_{LockRank::kEngine};
   std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<Backend> backend_;
   std::vector<float> logits_;  // (asked rows, V), V padded
