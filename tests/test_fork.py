@@ -1,4 +1,4 @@
-"""May a process load a model, use it, and fork? A child goes on with what it inherited, whatever its parent was doing."""
+"""May a process load a model, use it, and fork? A child goes on with what it inherited, whatever its parent did."""
 
 import asyncio
 import multiprocessing
@@ -68,7 +68,8 @@ def results(model: Model) -> Any:
     twin = chat.fork()
     chat.undo()
     batch = [made.token_ids for made in model.generate([PROMPT, [1, 2], [3]], max_new_tokens=6)]
-    return replies, twin.regenerate().token_ids, batch, model.logits(PROMPT).tobytes(), model.score(LINES[:1], "Yes").total
+    again = twin.regenerate().token_ids
+    return replies, again, batch, model.logits(PROMPT).tobytes(), model.score(LINES[:1], "Yes").total
 
 
 @contextmanager

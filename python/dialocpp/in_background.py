@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -22,10 +23,8 @@ async def in_background(call: Callable[[], Result], stop: Callable[[], None] | N
         if stop is not None:
             stop()
         while not task.done():
-            try:
+            with suppress(asyncio.CancelledError):  # once more: the first one is passed on below
                 await asyncio.wait([task])
-            except asyncio.CancelledError:
-                continue  # once more: the first one is passed on below
         if not task.cancelled():
             task.exception()  # nobody is left who could want it
         raise

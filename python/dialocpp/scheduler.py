@@ -139,7 +139,7 @@ class Scheduler:
     def _run_alone(self, requests: list[Request], work: list[_core.Work], error: Exception) -> None:
         """One request's error must not reach the others: run each by itself and note whose it was."""
         if len(requests) == 1:
-            requests[0].error = _bare(error)
+            _fail(requests[0], error)
             return
         for request, item in zip(requests, work, strict=True):
             self._run_one(request, item)
@@ -148,7 +148,7 @@ class Scheduler:
         try:
             tokens = self._engine.step([item])
         except (DialocppError, ValueError) as own:
-            request.error = _bare(own)
+            _fail(request, own)
         else:
             _commit([request], [item], tokens)
 
@@ -162,6 +162,12 @@ def _commit(requests: Sequence[Request], work: Sequence[_core.Work], tokens: Seq
             request.first_token = now
         request.last_token = now
         request.generated.append(token)
+
+
+def _fail(request: Request, error: Exception) -> None:
+    """Note whose error it was. What the request took of the cache is given back, perhaps to the next one."""
+    request.error = _bare(error)
+    request.sequence.truncate(min(len(request.sequence), request.cached_tokens))
 
 
 def _bare(error: Exception) -> Exception:
