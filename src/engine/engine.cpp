@@ -9,7 +9,6 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "engine/sampler.h"
 #include "kernels/kernels.h"
 
 namespace dialo {
@@ -52,7 +51,7 @@ void Sequence::truncate(int64_t length) {
 }
 
 Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<ThreadPool> pool)
-    : pool_(std::move(pool)), backend_(std::move(backend)) {}
+    : pool_(std::move(pool)), backend_(std::move(backend)), samplers_(pool_->size(), Sampler(kernels())) {}
 
 std::shared_ptr<Sequence> Engine::sequence() {
   return std::make_shared<Sequence>(shared_from_this(), backend_->new_cache());
@@ -107,12 +106,11 @@ std::vector<int32_t> Engine::step(std::span<const Work> work) {
 
   std::vector<int32_t> chosen(work.size(), -1);
   std::vector<std::exception_ptr> failed(asking.size());
-  pool_->parallel_for(int(asking.size()), [&](int i, int) {
+  pool_->parallel_for(int(asking.size()), [&](int i, int thread) {
     try {
-      thread_local Sampler sampler(kernels());
       const Work& w = work[asking[i]];
       const std::span<float> logits(logits_.data() + i * stride, config().vocab_size);
-      chosen[asking[i]] = sampler.choose(*w.sampling, w.sequence->tokens_, logits);
+      chosen[asking[i]] = samplers_[thread].choose(*w.sampling, w.sequence->tokens_, logits);
     } catch (...) {
       failed[i] = std::current_exception();
     }

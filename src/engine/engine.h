@@ -9,6 +9,7 @@
 
 #include "base/fork_safe_mutex.h"
 #include "base/thread_pool.h"
+#include "engine/sampler.h"
 #include "engine/sampling.h"
 #include "model/backend.h"
 
@@ -74,7 +75,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   mutable ForkSafeMutex lock_{LockRank::kEngine};
   std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<Backend> backend_;
-  std::vector<float> logits_;  // (asked rows, V), V padded
+  std::vector<float> logits_;      // (asked rows, V), V padded
+  std::vector<Sampler> samplers_;  // one for each thread of the pool
 };
 
 }  // namespace dialo
