@@ -121,7 +121,9 @@ def random_gpt2(config: Config, seed: int = 0, gain: float = 1.5, end_lift: floa
         linear(f"h.{layer}.mlp.c_fc", C, inner)
         linear(f"h.{layer}.mlp.c_proj", inner, C)
     norm("ln_f")
-    if not config["tie_word_embeddings"]:
+    if config.get("num_labels"):
+        normal("score.weight", (config["num_labels"], C), 0.3)
+    elif not config["tie_word_embeddings"]:
         normal("lm_head.weight", (V, C), 0.3)
     end = tensors["wte.weight"][config["eos_token_id"]]
     tensors["ln_f.bias"] += np.float32(end_lift) * end / np.linalg.norm(end)
@@ -164,8 +166,8 @@ def write_checkpoint(folder: Path, gpt2: Gpt2, dtype: type[np.floating[Any]] = n
 
 
 def hf_name(name: str) -> str:
-    """The name of a tensor in a GPT2LMHeadModel."""
-    return name if name.startswith("lm_head.") else f"transformer.{name}"
+    """The name of a tensor in a GPT2LMHeadModel or a GPT2ForSequenceClassification."""
+    return name if name.startswith(("lm_head.", "score.")) else f"transformer.{name}"
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ LANES = 16
 
 
 def models() -> dict[str, Gpt2]:
-    """Every variant in awkward sizes, and one with heads and prompts of several vectors and pages."""
+    """Every variant in awkward sizes, one with heads and prompts of several vectors and pages, and classifiers."""
     made = {name: random_gpt2(gpt2_config(**changes), seed=3) for name, changes in VARIANTS.items()}
+    made |= {f"{n} labels": random_gpt2(gpt2_config(num_labels=n), seed=3) for n in (1, 17)}
     return made | {"wide": random_gpt2(gpt2_config(**WIDE), seed=3)}
 
 
@@ -35,6 +36,7 @@ def engine(gpt2: Gpt2, dtype: str, num_threads: int = 1, kv_cache_bytes: int = 1
         "scale_attn_weights",
         "scale_attn_by_inverse_layer_idx",
         "tie_word_embeddings",
+        "num_labels",
     )
     known = {name: gpt2.config[name] for name in names if name in gpt2.config}
     config = _core.Config(**known, n_inner=gpt2.config["n_inner"] or 4 * gpt2.config["n_embd"])
@@ -44,7 +46,7 @@ def engine(gpt2: Gpt2, dtype: str, num_threads: int = 1, kv_cache_bytes: int = 1
         assert tensor.shape == spec.shape
         if spec.kind in ("vector", "table"):
             packed[spec.name] = _padded(tensor)
-        elif dtype == "float32":
+        elif dtype == "float32" or spec.name == "score.weight":  # which no dtype rounds
             packed[spec.name] = _core.pack_f32(tensor, spec.kind == "conv1d")
         else:
             weight, scale, total = _core.quantize_i8(tensor, spec.kind == "conv1d")

@@ -58,7 +58,10 @@ def attention(q: Array, k: Array, v: Array, scale: float) -> Array:
 def gpt2_logits(
     config: Any, tensors: Mapping[str, Array], tokens: Sequence[int], dtype: DTypeLike = np.float64
 ) -> Array:
-    """Token ids (T,) -> logits (T, V) in `dtype`, the type in which everything is computed."""
+    """Token ids (T,) -> logits (T, V) in `dtype`, the type in which everything is computed.
+
+    Of a classifier, which has a `score`, (T, num_labels).
+    """
     settings = config if isinstance(config, Mapping) else vars(config)
 
     def tensor(name: str) -> Array:
@@ -90,4 +93,5 @@ def gpt2_logits(
         x = x + linear(hidden, f"{block}.mlp.c_proj")
 
     head = "wte.weight" if settings.get("tie_word_embeddings", True) else "lm_head.weight"
+    head = "score.weight" if "score.weight" in tensors else head
     return norm(x, "ln_f") @ tensor(head).T  # (T, V)

@@ -96,7 +96,7 @@ def test_the_core_takes_the_numbers() -> None:
         ({"model_type": "blenderbot"}, "found 'blenderbot'"),
         ({"model_type": None}, "expected model_type gpt2, found None"),
         ({"architectures": ["T5ForConditionalGeneration"]}, "found 'T5ForConditionalGeneration'"),
-        ({"architectures": ["GPT2ForSequenceClassification"]}, "found 'GPT2ForSequenceClassification'"),
+        ({"architectures": ["GPT2ForTokenClassification"]}, "found 'GPT2ForTokenClassification'"),
         ({"architectures": "GPT2LMHeadModel"}, "architectures to be a list"),
         ({"is_encoder_decoder": True}, "an encoder-decoder model"),
         ({"add_cross_attention": True}, "cross-attention"),

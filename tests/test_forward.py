@@ -139,6 +139,10 @@ class Story:
         return _core.Work(sequence, tokens, _core.Sampling(repetition_penalty=self.penalties[side]))
 
 
+def chosen_by(engine: _core.Engine, work: list[_core.Work]) -> tuple[int, ...]:
+    return tuple(outcome.token for outcome in engine.step(work))
+
+
 def story(dtype: str, ids: list[int]) -> Story:
     """Read alone, whole, on one thread, from an empty cache: that is what every other way must equal."""
     last = core(dtype).logits(ids)[-1]
@@ -150,7 +154,7 @@ def story(dtype: str, ids: list[int]) -> Story:
 
     def chosen(penalty: np.float32) -> int:
         asked = _core.Sampling(repetition_penalty=float(penalty))
-        return core(dtype).step([_core.Work(core(dtype).sequence(), found.ids, asked)])[0]
+        return chosen_by(core(dtype), [_core.Work(core(dtype).sequence(), found.ids, asked)])[0]
 
     ratio = last[kept] / last[fresh]
     low, high = ratio * np.float32(0.999), ratio * np.float32(1.001)
@@ -185,8 +189,8 @@ def test_an_edge_feels_the_last_bit(dtype: str) -> None:
     for told in stories(dtype):
         difference = np.abs(other.logits(told.ids)[-1] - core(dtype).logits(told.ids)[-1]).max()
         assert difference < 1e-5
-        chosen = other.step([told.work(other.sequence(), told.ids, side) for side in (0, 1)])
-        moved += tuple(chosen) != told.choices
+        chosen = chosen_by(other, [told.work(other.sequence(), told.ids, side) for side in (0, 1)])
+        moved += chosen != told.choices
     assert moved >= len(stories(dtype)) // 3
 
 
@@ -220,7 +224,7 @@ def test_however_the_work_is_cut_and_batched(
         for told, side, sequence, left in (waiting[i] for i in batch):
             tokens = left.pop(0)
             work.append(_core.Work(sequence, tokens) if left else told.work(sequence, tokens, side))
-        for i, token in zip(batch, running.step(work), strict=True):
+        for i, token in zip(batch, chosen_by(running, work), strict=True):
             told, side, sequence, left = waiting[i]
             assert token == (-1 if left else told.choices[side])
             assert len(sequence) == len(told.ids) - sum(map(len, left))
@@ -265,7 +269,7 @@ def test_detours_leave_no_trace(
             running.step([_core.Work(sequence, told.ids[back:length])])
         assert sequence.tokens == told.ids[:length]
     sides = [sequence.fork(), sequence.fork()]
-    chosen = running.step([told.work(twin, last, side) for side, twin in enumerate(sides)])
+    chosen = chosen_by(running, [told.work(twin, last, side) for side, twin in enumerate(sides)])
     assert tuple(chosen) == told.choices
     assert [twin.tokens for twin in sides] == [told.ids, told.ids]
 
@@ -280,7 +284,7 @@ def test_stories_grow_token_by_token() -> None:
             both = [
                 told.work(twin, told.ids[-1:], side) for side, twin in enumerate((sequence.fork(), sequence))
             ]
-            assert tuple(core(dtype).step(both)) == told.choices
+            assert chosen_by(core(dtype), both) == told.choices
 
 
 MISTAKES: dict[str, tuple[type[Exception], list[int]]] = {
@@ -309,7 +313,7 @@ def test_a_mistake_leaves_every_sequence_as_it_was(
     assert good.tokens == bad.tokens == told.ids[:30]
     assert running.kv_bytes_in_use == in_use
     rest = told.ids[30:]
-    assert tuple(running.step([told.work(good, rest, 0), told.work(bad, rest, 1)])) == told.choices
+    assert chosen_by(running, [told.work(good, rest, 0), told.work(bad, rest, 1)]) == told.choices
 
 
 def test_a_sequence_twice_or_of_another_engine_is_refused() -> None:

@@ -431,7 +431,7 @@ def test_an_interrupted_generate_leaves_nothing_behind(
     calls = iter(range(100))
     step = scheduler.Scheduler._step
 
-    def interrupted(self: scheduler.Scheduler, needed: scheduler.Request) -> None:
+    def interrupted(self: scheduler.Scheduler, needed: scheduler.Job) -> None:
         if next(calls) == 3:
             raise KeyboardInterrupt("Ctrl-C")
         step(self, needed)

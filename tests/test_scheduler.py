@@ -8,8 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dialocpp import BackendError, CapacityError, scheduler
-from dialocpp.scheduler import RUN_AHEAD, STEP_TOKENS, Request, Scheduler
+from dialocpp import BackendError, CapacityError, jobs
+from dialocpp.jobs import RUN_AHEAD, Request
+from dialocpp.scheduler import STEP_TOKENS, Scheduler
 
 EOS = 0
 
@@ -46,6 +47,10 @@ class Work:
     sequence: Sequence
     tokens: list[int]
     sampling: Any = None
+    top_logprobs: int = -1
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Engine:
     before: Callable[[list[Work]], None] = lambda work: None
     after: Callable[[list[Work]], None] = lambda work: None
 
-    def step(self, work: list[Work]) -> list[int]:
+    def step(self, work: list[Work]) -> list[SimpleNamespace]:
         assert work and all(w.tokens for w in work)
         assert len({id(w.sequence) for w in work}) == len(work)
         self.before(work)
@@ -66,12 +71,12 @@ class Engine:
         self.steps.append([(w.sequence, len(w.tokens)) for w in work])
         chosen = [self.model(w.sequence.tokens) if w.sampling else -1 for w in work]
         self.after(work)
-        return chosen
+        return [SimpleNamespace(token=token) for token in chosen]
 
 
 @pytest.fixture(autouse=True)
 def fake_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "_core", SimpleNamespace(Work=Work))
+    monkeypatch.setattr(jobs, "_core", SimpleNamespace(Work=Work))
 
 
 def request(
@@ -320,21 +325,20 @@ def test_an_interrupted_step_is_run_again_with_the_same_result(
         if calls == strikes_at:
             raise KeyboardInterrupt
 
-    commit = scheduler._commit
+    commit = Scheduler._commit
 
-    def interrupted_commit(requests: list[Request], work: list[Work], tokens: list[int]) -> None:
-        if place == "mid-commit":
-            commit(requests[:1], work[:1], tokens[:1])
-        strike()
+    def interrupted_commit(self: Scheduler, planned: list[Any], outcomes: list[Any]) -> None:
         done = 1 if place == "mid-commit" else 0
-        commit(requests[done:], work[done:], tokens[done:])
+        commit(self, planned[:done], outcomes[:done])
+        strike()
+        commit(self, planned[done:], outcomes[done:])
 
     if place == "before":
         engine.before = strike
     elif place == "after":
         engine.after = strike
     else:
-        monkeypatch.setattr(scheduler, "_commit", interrupted_commit)
+        monkeypatch.setattr(Scheduler, "_commit", interrupted_commit)
     served = Scheduler(engine)
     many = [request([i] * (1 + 150 * i), max_new_tokens=8) for i in range(4)]
     submit(served, *many)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Gpt2, gpt2_config, random_gpt2
-from dialocpp import CapacityError, ChatSession, Model, Reply, scheduler
+from dialocpp import CapacityError, ChatSession, Model, Reply, jobs, scheduler
 from dialocpp.chat_format import turn_ids
 from sentences import one_sentence
 
@@ -436,13 +436,13 @@ class Script:
     def __init__(self, ids: list[int]) -> None:
         self._ids = ids
 
-    def submit(self, request: scheduler.Request) -> None:
+    def submit(self, request: jobs.Request) -> None:
         request.max_new_tokens = len(self._ids)
 
-    def cancel(self, request: scheduler.Request) -> None:
+    def cancel(self, request: jobs.Request) -> None:
         pass
 
-    def next_token(self, request: scheduler.Request) -> int | None:
+    def next_token(self, request: jobs.Request) -> int | None:
         if len(request.generated) == len(self._ids):
             return None
         request.generated.append(self._ids[len(request.generated)])
@@ -620,7 +620,7 @@ class interrupted_at:  # noqa: N801 (used like a function)
         self._patch, self._left, self._place = monkeypatch, count, place
 
     def __enter__(self) -> None:
-        owner: Any = scheduler if self._place == "_commit" else scheduler.Scheduler
+        owner = scheduler.Scheduler
         original = getattr(owner, self._place)
 
         def strike(*arguments: Any) -> Any:
@@ -809,14 +809,14 @@ def test_the_collector_may_close_a_stream_in_the_middle_of_a_step(
     next(stream)
     stream.itself = stream  # only the collector can free it
     del stream
-    commit = scheduler._commit
+    commit = scheduler.Scheduler._commit
 
     def collecting_commit(*arguments: Any) -> None:
         if not forgotten.history:
             gc.collect()
         commit(*arguments)
 
-    monkeypatch.setattr(scheduler, "_commit", collecting_commit)
+    monkeypatch.setattr(scheduler.Scheduler, "_commit", collecting_commit)
     replies: list[Reply] = []
     chat = ChatSession(random_model, seed=24, **SHORT)
     # In a thread of its own, so that a deadlock fails this test and not the whole run.

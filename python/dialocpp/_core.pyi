@@ -37,7 +37,9 @@ class Config:
         scale_attn_weights: bool = True,
         scale_attn_by_inverse_layer_idx: bool = False,
         tie_word_embeddings: bool = True,
-    ) -> None: ...
+        num_labels: int = 0,
+    ) -> None:
+        """`num_labels`: 0 for a language model, whose outputs are the V tokens; else a classifier's outputs."""
 
 class TensorSpec:
     """One tensor that a checkpoint must hold."""
@@ -47,7 +49,8 @@ class TensorSpec:
         """Without the prefix `transformer.`: `h.0.attn.c_attn.weight`."""
     @property
     def shape(self) -> tuple[int, ...]:
-        """As Hugging Face stores it: (in, out) for the Conv1D layers, (V, C) for `wte.weight` and `lm_head.weight`."""
+        """As Hugging Face stores it: (in, out) for the Conv1D layers, (V, C) for `wte.weight` and `lm_head.weight`,
+        (num_labels, C) for `score.weight`."""
     @property
     def kind(self) -> str:
         """`conv1d` (a linear, stored (in, out)), `linear` (stored (out, in)), `table` (rows) or `vector`."""
@@ -75,7 +78,7 @@ class Model:
 
     `tensors`: for each name of `tensor_table`, its packed form; every last dimension padded to 16.
     A linear `X.weight` is float32 or float16 (N/16, K, 16), or int8 (N/16, K/4, 16, 4) beside
-    `X.weight_scale` and `X.weight_sum`.
+    `X.weight_scale` and `X.weight_sum`; each linear has a format of its own.
     ValueError names what is missing or misshaped.
     """
 
@@ -114,26 +117,75 @@ class Sequence:
     def truncate(self, length: int) -> None: ...
 
 class Work:
-    """One row of a step: append `tokens` to `sequence`, and choose the next token if `sampling` is given."""
+    """One sequence's part of a step: append `tokens`, and tell what is asked for about them.
 
-    def __init__(self, sequence: Sequence, tokens: Seq[int], sampling: Sampling | None = None) -> None: ...
+    `sampling`: choose the next token by these rules, and never one of `bans`; with `top_logprobs` >= 0 also that token's log-probability and so
+    many of the most probable ones, before the rules; with `n_best` > 0 instead of a choice the n best continuations
+    by their log-probability after the rules. `scored`: the log-probabilities of the last so many of `tokens`, each
+    given all before it. `logits`: the model's outputs after the last token.
+    """
+
+    def __init__(
+        self,
+        sequence: Sequence,
+        tokens: Seq[int],
+        sampling: Sampling | None = None,
+        *,
+        bans: Seq[int] = (),
+        n_best: int = 0,
+        top_logprobs: int = -1,
+        scored: int = 0,
+        logits: bool = False,
+    ) -> None: ...
+    def __len__(self) -> int:
+        """Number of tokens."""
+
+class Candidate:
+    """A token and its score."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def score(self) -> float: ...
+
+class Outcome:
+    """What a work asked for; the rest is empty."""
+
+    @property
+    def token(self) -> int:
+        """The chosen token, which is not appended to the sequence; -1 if none was asked for."""
+    @property
+    def logprob(self) -> float:
+        """Its log-probability in the model's own distribution, with `top_logprobs`."""
+    @property
+    def best(self) -> list[Candidate]:
+        """Of `n_best` or `top_logprobs`, highest first."""
+    @property
+    def logprobs(self) -> list[float]:
+        """Of `scored`."""
+    @property
+    def logits(self) -> F32:
+        """float32 (V,), a copy."""
 
 class Engine:
     """Sequences in, tokens out. Safe from many threads; steps run one after the other, without the GIL."""
 
     def __init__(self, model: Model, num_threads: int, kv_cache_bytes: int) -> None: ...
     def sequence(self) -> Sequence: ...
-    def step(self, work: Seq[Work]) -> list[int]:
-        """Run GPT-2 once over all rows; the chosen token for each work that asked, else -1.
+    def step(self, work: Seq[Work]) -> list[Outcome]:
+        """Run GPT-2 once over all rows and answer each work.
 
         A sequence may occur once in `work`. On an error every sequence is as it was.
         CapacityError: a sequence would outgrow n_positions, or the cache is full. ValueError: an id outside the
-        vocabulary.
+        vocabulary, or a token asked of a classifier.
         """
     def logits(self, tokens: Seq[int]) -> F32:
-        """float32 (T, V): the logits after each token, read from an empty cache."""
+        """float32 (T, V), or (T, num_labels) of a classifier: the logits after each token, from an empty cache."""
     def logprobs(self, tokens: Seq[int]) -> F32:
-        """float32 (T-1,): log P(tokens[t+1] | tokens[..t]), without ever holding (T, V)."""
+        """float32 (T-1,): log P(tokens[t+1] | tokens[..t]), without ever holding (T, V).
+
+        ValueError for a classifier: it has no probabilities of tokens.
+        """
     @property
     def num_threads(self) -> int: ...
     @property

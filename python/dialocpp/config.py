@@ -34,7 +34,11 @@ _FLAGS = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, 
 
 _END_OF_TEXT = 50256
 
-_ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel")
+_CLASSIFIER = "GPT2ForSequenceClassification"
+_ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel", _CLASSIFIER)
+
+_DEFAULT_LABELS = 2  # transformers', of a classifier whose config does not say
+_MAX_LABELS = 1 << 16
 
 # A key that changes what the model computes -> why a config that sets it is refused.
 _FOREIGN_FLAGS = {
@@ -71,6 +75,8 @@ class ModelConfig:
 
     `reorder_and_upcast_attn` is accepted and not kept: it only matters to attention in half precision.
     `eos_token_ids` holds only ids inside the vocabulary (some checkpoints name 50256 with 13,317 tokens).
+    `num_labels` is 0 for a language model; a classifier, such as the reranker DialogRPT, has so many logits
+    instead of the vocabulary's.
     """
 
     vocab_size: int
@@ -86,6 +92,7 @@ class ModelConfig:
     tie_word_embeddings: bool
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
+    num_labels: int = 0
 
     @classmethod
     def from_file(cls, path: Path) -> ModelConfig:
@@ -116,7 +123,8 @@ class ModelConfig:
             _token_ids(values.get(name, _END_OF_TEXT), name, fields["vocab_size"], source)
             for name in ("bos_token_id", "eos_token_id")
         )
-        return cls(**fields, bos_token_id=next(iter(bos), None), eos_token_ids=eos)
+        labels = _num_labels(values, source)
+        return cls(**fields, bos_token_id=next(iter(bos), None), eos_token_ids=eos, num_labels=labels)
 
     @property
     def eos_token_id(self) -> int | None:
@@ -124,11 +132,12 @@ class ModelConfig:
         return next(iter(self.eos_token_ids), None)
 
     def architecture(self) -> dict[str, Any]:
-        """Every field but the token ids: what the weights depend on, and the arguments of `_core.Config`."""
-        fields = asdict(self)
-        return {
-            name: value for name, value in fields.items() if name not in ("bos_token_id", "eos_token_ids")
-        }
+        """Every field but the token ids: what the weights depend on, and the arguments of `_core.Config`.
+
+        A language model has no `num_labels`: what was noted of one before there were classifiers stays true.
+        """
+        left_out = ("bos_token_id", "eos_token_ids") + (() if self.num_labels else ("num_labels",))
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def to_core(self) -> _core.Config:
         """The same numbers for the core; CheckpointError if it finds that they do not fit together."""
@@ -141,7 +150,8 @@ class ModelConfig:
         """The content of a config.json from which `from_dict` makes this config again."""
         eos = list(self.eos_token_ids) if len(self.eos_token_ids) > 1 else self.eos_token_id
         ids = {"bos_token_id": self.bos_token_id, "eos_token_id": eos}
-        return {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]} | self.architecture() | ids
+        name = _CLASSIFIER if self.num_labels else _ARCHITECTURES[0]
+        return {"model_type": "gpt2", "architectures": [name]} | self.architecture() | ids
 
 
 def _wrong(source: str, expected: str, found: str) -> CheckpointError:
@@ -149,7 +159,7 @@ def _wrong(source: str, expected: str, found: str) -> CheckpointError:
 
 
 def _refuse_other_models(values: Mapping[str, Any], source: str) -> None:
-    """CheckpointError, by name, for whatever is not a GPT-2 language model."""
+    """CheckpointError, by name, for whatever is neither a GPT-2 language model nor a GPT-2 that ranks texts."""
     model_type = values.get("model_type", "gpt2")
     if model_type != "gpt2":
         raise CheckpointError(
@@ -162,13 +172,28 @@ def _refuse_other_models(values: Mapping[str, Any], source: str) -> None:
         if name not in _ARCHITECTURES:
             raise CheckpointError(
                 f"{source}: expected one of the architectures {', '.join(_ARCHITECTURES)}, found {name!r}; "
-                "choose a GPT-2 language model"
+                "choose a GPT-2 language model, or DialogRPT for ranking"
             )
     for key, meaning in _FOREIGN_FLAGS.items():
         if values.get(key):
             raise CheckpointError(
                 f"{source}: expected a plain GPT-2, found {meaning} ({key} is set); choose another model"
             )
+
+
+def _num_labels(values: Mapping[str, Any], source: str) -> int:
+    """0 for a language model, whatever else its config says; of a classifier, what `id2label` or `num_labels` says."""
+    if _CLASSIFIER not in (values.get("architectures") or []):
+        return 0
+    count, labels = values.get("num_labels"), values.get("id2label")
+    if labels is None:
+        return _size(_DEFAULT_LABELS if count is None else count, "num_labels", _MAX_LABELS, source)
+    if not isinstance(labels, dict) or not 1 <= len(labels) <= _MAX_LABELS:
+        raise _wrong(source, f"id2label to be an object of 1 to {_MAX_LABELS} labels", repr(labels)[:80])
+    # Versions of transformers differ in which of the two they believe.
+    if count is not None and count != len(labels):
+        raise _wrong(source, f"num_labels to count the {len(labels)} labels of id2label", repr(count))
+    return len(labels)
 
 
 def _size(value: Any, name: str, limit: int, source: str) -> int:

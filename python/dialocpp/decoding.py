@@ -6,22 +6,34 @@ import dataclasses
 import difflib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _core
 
+LogitsProcessor = Callable[[list[int], "_core.F32"], "_core.F32 | None"]
+"""(token ids so far, logits (V,) after the processors) -> logits to go on with; None: the array as it was changed."""
+
 
 def _check_type(name: str, value: object, kind: type) -> None:
     is_int = isinstance(value, int) and not isinstance(value, bool)
-    if kind is bool:
+    if name in ("seed", "top_logprobs"):
+        fine, wanted = value is None or is_int, "an integer or None"
+    elif name == "max_time":
+        fine, wanted = value is None or is_int or isinstance(value, float), "a number of seconds or None"
+    elif name == "early_stopping":
+        fine, wanted = isinstance(value, bool) or value == "never", "True, False or 'never'"
+    elif name == "stop_strings":
+        strings = isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
+        fine, wanted = value is None or isinstance(value, str) or strings, "a string, a list of strings or None"
+    elif name == "logits_processor":
+        fine, wanted = value is None or callable(value), "a function of (token ids, logits) or None"
+    elif kind is bool:
         fine, wanted = isinstance(value, bool), "True or False"
     elif kind is int:
         fine, wanted = is_int, "an integer"
     elif kind is float:
         fine, wanted = is_int or isinstance(value, float), "a number"
-    elif name == "seed":
-        fine, wanted = value is None or is_int, "an integer or None"
     else:
         fine = value is None or is_int or (
             isinstance(value, (list, tuple)) and all(isinstance(id_, int) for id_ in value)
@@ -48,6 +60,16 @@ class GenerationConfig:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool | str = False
+    num_beam_groups: int = 1
+    diversity_penalty: float = 0.0
+    num_return_sequences: int = 1
+    stop_strings: str | Sequence[str] | None = None
+    max_time: float | None = None
+    top_logprobs: int | None = None
+    logits_processor: LogitsProcessor | None = None
     eos_token_id: int | Sequence[int] | None = None
     seed: int | None = None
 
@@ -62,9 +84,53 @@ class GenerationConfig:
                 f"min_new_tokens must be at most max_new_tokens ({self.max_new_tokens}), "
                 f"but is {self.min_new_tokens}."
             )
+        for name in ("num_beams", "num_beam_groups", "num_return_sequences"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, but is {getattr(self, name)}.")
+        self._check_beams()
+        for name in ("max_time", "top_logprobs"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} must be 0 or more, but is {value}.")
+        if "" in self.stopping_strings:
+            raise ValueError("stop_strings must not hold an empty string: every text ends with it.")
         if self.seed is not None and not 0 <= self.seed < 1 << 64:
             raise ValueError(f"seed must be from 0 to 2**64 - 1, but is {self.seed}.")
         self.sampling(eos_token_ids=(), seed=0, reply_start=0, penalty_start=0)
+
+    @property
+    def stopping_strings(self) -> tuple[str, ...]:
+        """`stop_strings` as a tuple."""
+        if self.stop_strings is None:
+            return ()
+        return (self.stop_strings,) if isinstance(self.stop_strings, str) else tuple(self.stop_strings)
+
+    def _check_beams(self) -> None:
+        if self.num_beams == 1:
+            if self.num_return_sequences > 1 and not self.do_sample:
+                raise ValueError(
+                    f"num_return_sequences={self.num_return_sequences} needs do_sample=True or as many num_beams: "
+                    "greedy decoding has one outcome."
+                )
+            if self.num_beam_groups > 1:
+                raise ValueError(f"num_beam_groups={self.num_beam_groups} needs as many num_beams or more.")
+            return
+        if self.do_sample:
+            raise ValueError(f"num_beams={self.num_beams} needs do_sample=False; beam search does not draw.")
+        if self.logits_processor is not None or self.top_logprobs is not None:
+            raise ValueError("logits_processor and top_logprobs do not go with beam search; use num_beams=1.")
+        if self.num_return_sequences > self.num_beams:
+            raise ValueError(
+                f"num_return_sequences must be at most num_beams ({self.num_beams}), "
+                f"but is {self.num_return_sequences}."
+            )
+        if self.num_beams % self.num_beam_groups:
+            raise ValueError(
+                f"num_beams ({self.num_beams}) must be a multiple of num_beam_groups, "
+                f"but that is {self.num_beam_groups}."
+            )
+        if not self.diversity_penalty >= 0:
+            raise ValueError(f"diversity_penalty must be 0 or more, but is {self.diversity_penalty}.")
 
     def _check_sizes(self) -> None:
         """Python's integers have no end, but those of the core have."""

@@ -18,9 +18,11 @@ from .chat_format import Turn, turn_ids
 from .checkpoint import LoadedCheckpoint, load_checkpoint
 from .config import ModelConfig
 from .decoding import GREEDY, GenerationConfig, fresh_seed, override
-from .errors import BackendError, CapacityError
-from .reply import Generation, timings_of, usage_of
-from .scheduler import Request, Scheduler
+from .errors import BackendError
+from .generation import generate, outputs_after, reply_request, score_after
+from .jobs import Request
+from .reply import Generation
+from .scheduler import Job, Scheduler
 from .text import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -62,6 +64,7 @@ class Model:
         _check_device(device)
         self.name = checkpoint.name
         self.config: ModelConfig = checkpoint.config
+        self.n_positions = checkpoint.config.n_positions
         self.dtype = checkpoint.dtype
         self.tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.eos_token_ids)
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
@@ -133,38 +136,25 @@ class Model:
         """Continue each prompt; all of them run together, and each gets what it would get alone.
 
         A string is taken as it is, special tokens in it included; ids are taken as they are. The arguments are
-        GenerationConfig's, greedy by default. With a seed, prompt i uses seed + i. ValueError or TypeError for a bad
-        argument, CapacityError for a prompt that leaves no position for a reply.
+        GenerationConfig's, greedy by default. With `num_return_sequences=n` each prompt has n results in a row, the
+        best first with beams; result i uses seed + i. ValueError or TypeError for a bad argument, CapacityError for
+        a prompt that leaves no position for a reply.
         """
+        self.check_writes()
         config = override(generation_config, generation)
         seed = fresh_seed() if config.seed is None else config.seed
-        batch = [self._encode(prompt) for prompt in _as_batch(prompts)]
-        requests = [
-            self.request(self.new_sequence(), ids, config, seed=(seed + i) % 2**64, penalty_start=0)
-            for i, ids in enumerate(batch)
-        ]
-        with self.running(requests):
-            for request in requests:
-                while self._scheduler.next_token(request) is not None:
-                    pass
-        return [
-            Generation(
-                text=self.tokenizer.decode(request.reply_ids, skip_special_tokens=True),
-                token_ids=tuple(request.reply_ids),
-                finish_reason=request.finish_reason or "",
-                seed=(seed + i) % 2**64,
-                usage=usage_of(request),
-                timings=timings_of(request),
-            )
-            for i, request in enumerate(requests)
-        ]
+        return generate(self, [self._encode(prompt) for prompt in _as_batch(prompts)], config, seed)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary."""
+        """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary.
+
+        Of a model that ranks (T, num_labels); the last row is the text's.
+        """
         return self._engine.logits(_checked_ids(ids))
 
     def logprobs(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """log P of each token but the first, given all before it: float32 (T - 1,)."""
+        self.check_writes()
         return self._engine.logprobs(_checked_ids(ids))
 
     def score(self, context: Sequence[str], reply: str) -> Score:
@@ -172,52 +162,63 @@ class Model:
 
         ValueError when there is no context.
         """
-        if isinstance(context, str) or not context:
-            raise ValueError("context must be a list of at least one turn, oldest first.")
-        turns = [Turn("user", text, tuple(self.tokenizer.encode(text))) for text in (*context, reply)]
-        ids = turn_ids(turns, self.tokenizer.eos_token_id)
-        length = len(turns[-1])
-        return Score(tuple(ids[-length:]), self.logprobs(ids)[-length:])
+        return self.score_replies(context, [reply])[0]
+
+    def score_replies(self, context: Sequence[str], replies: Sequence[str]) -> list[Score]:
+        """`score` of several replies to the same context, which is read once, in one batch."""
+        self.check_writes()
+        _check_listing("replies must be a list of texts", replies)
+        prefix = turn_ids(self._context(context), self.tokenizer.eos_token_id)
+        endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
+        scored = score_after(self, prefix, endings)
+        return [Score(tuple(ids), np.array(row, np.float32)) for ids, row in zip(endings, scored, strict=True)]
+
+    def rank(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
+        """How good is each reply after these turns, from 0 to 1? For a classifier with one label, as DialogRPT.
+
+        The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit behind the
+        reply's last token (Gao et al. 2020, arXiv:2009.06978). ValueError for a model that writes or has several labels
+        (`logits` shows those), for no context, or for an empty reply; CapacityError for one that does not fit.
+        """
+        self._check_ranks()
+        _check_listing("replies must be a list of texts", replies)
+        context_ids = turn_ids(self._context(context), self.tokenizer.eos_token_id)
+        texts = [self._turn(reply).token_ids for reply in replies]
+        if not all(texts):
+            raise ValueError(f"Each reply must hold some text, but number {texts.index(())} (from 0) is empty.")
+        return [_sigmoid(float(row[0])) for row in outputs_after(self, context_ids, [list(ids) for ids in texts])]
 
     # For sessions: a request's life.
+
+    def check_writes(self) -> None:
+        """ValueError for a model that ranks replies: it has no token to choose."""
+        if self.config.num_labels:
+            raise ValueError(
+                f"{self.name} ranks replies, it does not write them; use Model.rank, and for the conversation a "
+                "language model such as microsoft/DialoGPT-small."
+            )
 
     def new_sequence(self) -> _core.Sequence:
         """An empty sequence; its pages are freed when it is dropped."""
         return self._engine.sequence()
 
     def request(
-        self,
-        sequence: _core.Sequence,
-        prompt: list[int],
-        config: GenerationConfig,
-        *,
-        seed: int,
-        penalty_start: int,
+        self, sequence: _core.Sequence, prompt: list[int], config: GenerationConfig, *, seed: int, penalty_start: int
     ) -> Request:
         """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on."""
-        if len(prompt) > self.config.n_positions:
-            raise CapacityError(
-                f"The prompt has {len(prompt)} tokens, but the model has {self.config.n_positions} positions; "
-                "shorten it."
-            )
-        eos_token_ids = config.eos_token_ids(self.eos_token_ids)
-        sampling = config.sampling(
-            eos_token_ids=eos_token_ids, seed=seed, reply_start=len(prompt), penalty_start=penalty_start
-        )
-        return Request(
-            sequence, prompt, sampling, config.max_new_tokens, eos_token_ids, self.config.n_positions
-        )
+        self.check_writes()
+        return reply_request(self, sequence, prompt, config, seed=seed, penalty_start=penalty_start)
 
     @contextmanager
-    def running(self, requests: Sequence[Request]) -> Iterator[Scheduler]:
-        """The requests are served until the block is left, by whatever way."""
+    def running(self, jobs: Sequence[Job]) -> Iterator[Scheduler]:
+        """The jobs are served until the block is left, by whatever way."""
         try:
-            for request in requests:
-                self._scheduler.submit(request)
+            for job in jobs:
+                self._scheduler.submit(job)
             yield self._scheduler
         finally:
-            for request in requests:
-                self._scheduler.cancel(request)
+            for job in jobs:
+                self._scheduler.cancel(job)
 
     @property
     def scheduler(self) -> Scheduler:
@@ -229,6 +230,25 @@ class Model:
         if not ids:
             raise ValueError("A prompt must hold at least one token, but is empty.")
         return ids
+
+    def _check_ranks(self) -> None:
+        if self.config.num_labels == 0:
+            raise ValueError(
+                f"{self.name} writes replies, it does not rank them; use Model.score, or load a model that ranks, such "
+                "as microsoft/DialogRPT-updown."
+            )
+        if self.config.num_labels > 1:
+            raise ValueError(
+                f"rank needs a model with one label, but {self.name} has {self.config.num_labels}; read Model.logits."
+            )
+
+    def _turn(self, text: str) -> Turn:
+        return Turn("user", text, tuple(self.tokenizer.encode(text)))
+
+    def _context(self, context: Sequence[str]) -> list[Turn]:
+        if isinstance(context, str) or not context:
+            raise ValueError("context must be a list of at least one turn, oldest first.")
+        return [self._turn(text) for text in context]
 
 
 def _check_device(device: str) -> None:
@@ -262,6 +282,11 @@ def _checked_ids(ids: Sequence[int]) -> list[int]:
             raise ValueError(f"Token ids must be below the vocabulary's size, but one is {id_}.")
         checked.append(int(id_))
     return checked
+
+
+def _sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)) without overflow."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def _quarter_of_memory() -> int:

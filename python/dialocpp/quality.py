@@ -41,8 +41,11 @@ class Quality:
 def compare(reference: Model, candidate: Model, texts: Iterable[Sequence[int]]) -> Quality:
     """Read token ids with both models, each text cut to the models' window.
 
-    ValueError if the two have different vocabularies, or if no text holds two tokens or more.
+    ValueError if the two have different vocabularies, if one of them ranks replies, or if no text holds two tokens or
+    more.
     """
+    reference.check_writes()
+    candidate.check_writes()
     if reference.config.vocab_size != candidate.config.vocab_size:
         raise ValueError(
             f"expected two models of one vocabulary, found {reference.config.vocab_size} and "

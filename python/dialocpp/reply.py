@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .scheduler import Request
+from .beams import BeamSearch
+from .jobs import Request, TokenLogprob
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Timings:
 class Generation:
     """A generated text. `token_ids` are without the end-of-text; `str()` of it is the text.
 
-    `finish_reason`: `eos` (the model ended it), `length` (max_new_tokens or the last position was reached) or
-    `cancelled` (the caller left). `seed` gives the same text again.
+    `finish_reason`: `eos` (the model ended it), `stop` (a stop string; the text ends before it), `length`
+    (max_new_tokens or the last position was reached), `max_time` or `cancelled` (the caller left). `seed` gives the
+    same text again.
     """
 
     text: str
@@ -43,6 +45,10 @@ class Generation:
     seed: int
     usage: Usage
     timings: Timings
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each generated token, the end-of-text included, when `top_logprobs` asked for them."""
+    score: float | None = None
+    """Of a beam search: the log-probability after the rules, divided by length ** length_penalty."""
 
     def __str__(self) -> str:
         return self.text
@@ -56,13 +62,13 @@ class Reply(Generation):
     """Old turns that left the model's window to make room for this exchange."""
 
 
-def usage_of(request: Request) -> Usage:
-    """What a request has cost so far."""
-    return Usage(len(request.prompt), request.cached_tokens, len(request.generated))
+def usage_of(job: Request | BeamSearch) -> Usage:
+    """What a reply has cost so far."""
+    return Usage(len(job.prompt), job.cached_tokens, job.completion_tokens)
 
 
-def timings_of(request: Request) -> Timings:
-    """How long a request has taken so far."""
-    if not request.generated:
+def timings_of(job: Request | BeamSearch) -> Timings:
+    """How long a reply has taken so far."""
+    if not job.completion_tokens:
         return Timings(0.0, 0.0)
-    return Timings(request.first_token - request.submitted, request.last_token - request.submitted)
+    return Timings(job.first_token - job.submitted, job.last_token - job.submitted)

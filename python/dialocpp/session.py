@@ -24,7 +24,7 @@ class ChatSession:
 
     `generation` are GenerationConfig's arguments for every reply; each call can override them. The default samples
     (top-k, top-p, no repeated 3-gram); `do_sample=False` is plain greedy decoding. With a `seed` the whole conversation
-    can be repeated.
+    can be repeated. ValueError for a model that ranks replies and cannot write one.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class ChatSession:
         seed: int | None = None,
         **generation: Any,
     ) -> None:
+        model.check_writes()
         self.model = model
         self.generation_config = override(generation_config, generation)
         GenerationConfig(seed=seed)  # TypeError or ValueError for what is no seed

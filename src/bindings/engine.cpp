@@ -21,26 +21,8 @@ std::shared_ptr<Engine> make_engine(std::shared_ptr<Weights> weights, int num_th
   return std::make_shared<Engine>(std::move(backend), std::move(pool));
 }
 
-Sampling make_sampling(bool do_sample, double temperature, int top_k, double top_p, double repetition_penalty,
-                       int no_repeat_ngram_size, int min_new_tokens, std::vector<int32_t> eos_token_ids, uint64_t seed,
-                       int64_t reply_start, int64_t penalty_start) {
-  Sampling s{.do_sample = do_sample,
-             .temperature = temperature,
-             .top_k = top_k,
-             .top_p = top_p,
-             .repetition_penalty = repetition_penalty,
-             .no_repeat_ngram_size = no_repeat_ngram_size,
-             .min_new_tokens = min_new_tokens,
-             .eos_token_ids = std::move(eos_token_ids),
-             .seed = seed,
-             .reply_start = reply_start,
-             .penalty_start = penalty_start};
-  s.validate();
-  return s;
-}
-
 py::array_t<float> logits_of(Engine& engine, const std::vector<int32_t>& tokens) {
-  py::array_t<float> out({int64_t(tokens.size()), int64_t(engine.config().vocab_size)});
+  py::array_t<float> out({int64_t(tokens.size()), int64_t(engine.config().outputs())});
   float* data = out.mutable_data();
   {
     const py::gil_scoped_release free;
@@ -64,11 +46,6 @@ py::array_t<float> logprobs_of(Engine& engine, const std::vector<int32_t>& token
 void register_engine(py::module_& m) {
   using namespace pybind11::literals;
 
-  py::class_<Sampling>(m, "Sampling")
-      .def(py::init(&make_sampling), py::kw_only(), "do_sample"_a = false, "temperature"_a = 1.0, "top_k"_a = 0,
-           "top_p"_a = 1.0, "repetition_penalty"_a = 1.0, "no_repeat_ngram_size"_a = 0, "min_new_tokens"_a = 0,
-           "eos_token_ids"_a = std::vector<int32_t>(), "seed"_a = 0, "reply_start"_a = 0, "penalty_start"_a = 0);
-
   py::class_<Sequence, std::shared_ptr<Sequence>>(m, "Sequence")
       .def("__len__", &Sequence::length, Free())
       .def_property_readonly("tokens", py::cpp_function(&Sequence::tokens, Free()))
@@ -78,10 +55,30 @@ void register_engine(py::module_& m) {
       .def("truncate", &Sequence::truncate, "length"_a, Free());
 
   py::class_<Work>(m, "Work")
-      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::optional<Sampling> sampling) {
-             return Work{std::move(sequence), std::move(tokens), std::move(sampling)};
+      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::shared_ptr<Sampling> sampling,
+                       std::vector<int32_t> bans, int n_best, int top_logprobs, int scored, bool logits) {
+             return Work{.sequence = std::move(sequence),
+                         .tokens = std::move(tokens),
+                         .sampling = std::move(sampling),
+                         .bans = std::move(bans),
+                         .n_best = n_best,
+                         .top_logprobs = top_logprobs,
+                         .scored = scored,
+                         .logits = logits};
            }),
-           "sequence"_a, "tokens"_a, "sampling"_a = py::none());
+           "sequence"_a, "tokens"_a, "sampling"_a = py::none(), py::kw_only(),
+           "bans"_a = std::vector<int32_t>(), "n_best"_a = 0, "top_logprobs"_a = -1,
+           "scored"_a = 0, "logits"_a = false)
+      .def("__len__", [](const Work& w) { return w.tokens.size(); });
+
+  py::class_<Candidate>(m, "Candidate").def_readonly("id", &Candidate::id).def_readonly("score", &Candidate::logit);
+
+  py::class_<Outcome>(m, "Outcome")
+      .def_readonly("token", &Outcome::token)
+      .def_readonly("logprob", &Outcome::logprob)
+      .def_readonly("best", &Outcome::best)
+      .def_readonly("logprobs", &Outcome::logprobs)
+      .def_property_readonly("logits", [](const Outcome& o) { return py::array_t<float>(o.logits.size(), o.logits.data()); });
 
   py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine")
       .def(py::init(&make_engine), "model"_a, "num_threads"_a, "kv_cache_bytes"_a)

@@ -92,7 +92,7 @@ std::shared_ptr<Weights> make_weights(const Config& config, const py::dict& tens
 
 Config make_config(int vocab_size, int n_positions, int n_embd, int n_layer, int n_head, int n_inner,
                    const std::string& activation_function, double layer_norm_epsilon, bool scale_attn_weights,
-                   bool scale_attn_by_inverse_layer_idx, bool tie_word_embeddings) {
+                   bool scale_attn_by_inverse_layer_idx, bool tie_word_embeddings, int num_labels) {
   Config config{.vocab_size = vocab_size,
                 .n_positions = n_positions,
                 .n_embd = n_embd,
@@ -103,7 +103,8 @@ Config make_config(int vocab_size, int n_positions, int n_embd, int n_layer, int
                 .layer_norm_epsilon = float(layer_norm_epsilon),
                 .scale_attn_weights = scale_attn_weights,
                 .scale_attn_by_inverse_layer_idx = scale_attn_by_inverse_layer_idx,
-                .tie_word_embeddings = tie_word_embeddings};
+                .tie_word_embeddings = tie_word_embeddings,
+                .num_labels = num_labels};
   config.validate();
   return config;
 }
@@ -117,7 +118,7 @@ void register_model(py::module_& m) {
   py::class_<Config>(m, "Config")
       .def(py::init(&make_config), py::kw_only(), "vocab_size"_a, "n_positions"_a, "n_embd"_a, "n_layer"_a, "n_head"_a,
            "n_inner"_a, "activation_function"_a, "layer_norm_epsilon"_a, "scale_attn_weights"_a = true,
-           "scale_attn_by_inverse_layer_idx"_a = false, "tie_word_embeddings"_a = true);
+           "scale_attn_by_inverse_layer_idx"_a = false, "tie_word_embeddings"_a = true, "num_labels"_a = 0);
 
   py::class_<TensorSpec>(m, "TensorSpec")
       .def_readonly("name", &TensorSpec::name)

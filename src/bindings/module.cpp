@@ -28,6 +28,7 @@ PYBIND11_MODULE(_core, m) {
   });
   dialo::register_cpu(m);
   dialo::register_model(m);
+  dialo::register_sampling(m);
   dialo::register_engine(m);
   py::module_ testing = m.def_submodule("testing", "Every kernel of every instruction set as a numpy function.");
   dialo::register_testing(testing);

@@ -174,9 +174,10 @@ py::tuple exp_sum(const std::string& isa, const F32Array& x, float shift) {
   return py::make_tuple(out, sum);
 }
 
-std::vector<float> distribution(const Sampling& rules, const std::vector<int32_t>& tokens, const F32Array& logits) {
+std::vector<float> distribution(const Sampling& rules, const std::vector<int32_t>& tokens, const F32Array& logits,
+                                const std::vector<int32_t>& bans) {
   std::vector<float> copy(logits.data(), logits.data() + logits.size());
-  return Sampler(kernels()).distribution(rules, tokens, copy);
+  return Sampler(kernels()).distribution(rules, tokens, copy, bans);
 }
 
 // The token chosen for each of the seeds.
@@ -191,6 +192,25 @@ std::vector<int32_t> choose(Sampling rules, const std::vector<int32_t>& tokens, 
     chosen.push_back(sampler.choose(rules, tokens, copy));
   }
   return chosen;
+}
+
+// [(id, score), …]
+std::vector<std::pair<int32_t, float>> pairs(const std::vector<Candidate>& candidates) {
+  std::vector<std::pair<int32_t, float>> out;
+  for (const Candidate& c : candidates) out.emplace_back(c.id, c.score);
+  return out;
+}
+
+std::vector<std::pair<int32_t, float>> n_best(const Sampling& rules, const std::vector<int32_t>& tokens,
+                                              const F32Array& logits, int n, const std::vector<int32_t>& bans) {
+  std::vector<float> copy(logits.data(), logits.data() + logits.size());
+  return pairs(Sampler(kernels()).n_best(rules, tokens, copy, n, bans));
+}
+
+std::vector<std::pair<int32_t, float>> top_logprobs(const F32Array& logits, int n) {
+  std::vector<Candidate> best;
+  Sampler(kernels()).top_logprobs({logits.data(), std::size_t(logits.size())}, n, best);
+  return pairs(best);
 }
 
 }  // namespace
@@ -208,8 +228,10 @@ void register_testing(py::module_& m) {
   m.def("layer_norm", &layer_norm, "isa"_a, "x"_a, "gain"_a, "bias"_a, "eps"_a);
   m.def("activate", &activate, "isa"_a, "kind"_a, "x"_a);
   m.def("exp_sum", &exp_sum, "isa"_a, "x"_a, "shift"_a);
-  m.def("distribution", &distribution, "rules"_a, "tokens"_a, "logits"_a);
+  m.def("distribution", &distribution, "rules"_a, "tokens"_a, "logits"_a, "bans"_a = std::vector<int32_t>());
   m.def("choose", &choose, "rules"_a, "tokens"_a, "logits"_a, "seeds"_a);
+  m.def("n_best", &n_best, "rules"_a, "tokens"_a, "logits"_a, "n"_a, "bans"_a = std::vector<int32_t>());
+  m.def("top_logprobs", &top_logprobs, "logits"_a, "n"_a);
   m.def("uniform", &uniform, "seed"_a, "position"_a);
 }
 

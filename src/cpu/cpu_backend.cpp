@@ -59,7 +59,7 @@ class CpuBackend final : public Backend {
 
   const Config& config() const override { return config_; }
   std::unique_ptr<Cache> new_cache() override { return std::make_unique<PagedCache>(pages_); }
-  int64_t logits_stride() const override { return round_up(config_.vocab_size, kLanes); }
+  int64_t logits_stride() const override { return round_up(config_.outputs(), kLanes); }
   int64_t cache_bytes_in_use() const override { return pages_->bytes_in_use(); }
 
   void forward(const Batch& batch, float* logits) override {

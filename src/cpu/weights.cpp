@@ -92,7 +92,11 @@ Weights::Weights(Config config, Arrays arrays) : config_(std::move(config)), arr
   const Reader read(arrays_);
   const int V = config_.vocab_size, C = config_.n_embd, I = config_.n_inner;
   wte = read.linear("wte", C, V, false);
-  head = config_.tie_word_embeddings ? wte : read.linear("lm_head", C, V, false);
+  if (config_.num_labels > 0) {
+    head = read.linear("score", C, config_.num_labels, false);
+  } else {
+    head = config_.tie_word_embeddings ? wte : read.linear("lm_head", C, V, false);
+  }
   wpe = read.view<float>("wpe.weight", ElementType::kF32, {config_.n_positions, round_up(C, kLanes)});
   for (int layer = 0; layer < config_.n_layer; ++layer) {
     const std::string h = "h." + std::to_string(layer);

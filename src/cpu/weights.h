@@ -53,7 +53,7 @@ class Weights {
   bool is_int8() const { return wte.i8 != nullptr; }
 
   LinearWeights wte;   // (V, C): the embedding and, when tied, the head
-  LinearWeights head;  // (V, C)
+  LinearWeights head;  // (outputs, C); its format may differ from that of the others
   const float* wpe;    // (T, C), rows padded to kLanes
   std::vector<BlockWeights> blocks;
   NormWeights ln_f;

@@ -17,6 +17,32 @@ namespace {
 // Rows whose logits are held at once while a text is read through: 128 rows of GPT-2's vocabulary are 26 MB.
 constexpr int64_t kReadRows = 128;
 
+constexpr int32_t kNoToken = -1;
+
+// One row of logits and what it is for: the log-probability of a given token, or the answer to its work.
+struct Question {
+  std::size_t work;
+  int32_t target;
+};
+
+void answer(Sampler& sampler, const Work& work, std::span<const int32_t> tokens, std::span<float> logits, Outcome& out) {
+  if (work.logits) out.logits.assign(logits.begin(), logits.end());
+  if (!work.sampling) return;
+  if (work.n_best > 0) {
+    out.best = sampler.n_best(*work.sampling, tokens, logits, work.n_best, work.bans);
+    return;
+  }
+  if (work.top_logprobs < 0) {
+    out.token = sampler.choose(*work.sampling, tokens, logits, work.bans);
+    return;
+  }
+  // The rules change the logits in place, and the log-probabilities are those before the rules.
+  const std::vector<float> own(logits.begin(), logits.end());
+  sampler.top_logprobs(own, work.top_logprobs, out.best);
+  out.token = sampler.choose(*work.sampling, tokens, logits, work.bans);
+  out.logprob = float(double(own[out.token]) - sampler.log_total(own));
+}
+
 }  // namespace
 
 std::vector<int32_t> Sequence::tokens() const {
@@ -71,6 +97,12 @@ void Engine::check_tokens(std::span<const int32_t> tokens, int64_t first_positio
   }
 }
 
+void Engine::check_writes() const {
+  if (config().num_labels == 0) return;
+  throw std::invalid_argument("This model ranks texts, it does not write them: its logits are labels (num_labels = " +
+                              std::to_string(config().num_labels) + "), not tokens; read them by logits().");
+}
+
 void Engine::check(std::span<const Work> work) const {
   std::unordered_set<const Sequence*> seen;
   for (const Work& w : work) {
@@ -80,39 +112,58 @@ void Engine::check(std::span<const Work> work) const {
     if (!seen.insert(w.sequence.get()).second) {
       throw std::invalid_argument("A sequence may occur only once in a step, but one occurs twice.");
     }
+    if (w.sampling || w.scored > 0) check_writes();
     check_tokens(w.tokens, int64_t(w.sequence->tokens_.size()));
+    if (w.scored < 0 || w.scored >= int(w.tokens.size())) {
+      throw std::invalid_argument("scored must be from 0 to " + std::to_string(w.tokens.size() - 1) +
+                                  " (a token is scored by the one before it), but is " + std::to_string(w.scored) + ".");
+    }
+    if (!w.sampling && (w.n_best > 0 || w.top_logprobs >= 0)) {
+      throw std::invalid_argument("n_best and top_logprobs need a sampling, but none was given.");
+    }
   }
 }
 
-std::vector<int32_t> Engine::step(std::span<const Work> work) {
+std::vector<Outcome> Engine::step(std::span<const Work> work) {
   const std::lock_guard guard(lock_);
   check(work);
   Batch batch;
-  std::vector<std::size_t> asking;  // index of the work behind each wanted row
+  std::vector<Question> questions;
   int row = 0;
   for (std::size_t i = 0; i < work.size(); ++i) {
-    Sequence& s = *work[i].sequence;
-    batch.segments.push_back({s.cache_.get(), work[i].tokens.data(), int(work[i].tokens.size()), int64_t(s.tokens_.size())});
-    row += int(work[i].tokens.size());
-    if (work[i].sampling) {
+    const Work& w = work[i];
+    const int rows = int(w.tokens.size());
+    batch.segments.push_back({w.sequence->cache_.get(), w.tokens.data(), rows, int64_t(w.sequence->tokens_.size())});
+    // A token is scored by the row before it.
+    for (int r = rows - 1 - w.scored; r < rows - 1; ++r) {
+      batch.wanted.push_back(row + r);
+      questions.push_back({i, w.tokens[r + 1]});
+    }
+    row += rows;
+    if (w.sampling || w.logits) {
       batch.wanted.push_back(row - 1);
-      asking.push_back(i);
+      questions.push_back({i, kNoToken});
     }
   }
   const int64_t stride = backend_->logits_stride();
-  logits_.resize(std::max<std::size_t>(logits_.size(), stride * asking.size()));
+  logits_.resize(std::max<std::size_t>(logits_.size(), stride * questions.size()));
   backend_->forward(batch, logits_.data());
   for (const Work& w : work) w.sequence->tokens_.insert(w.sequence->tokens_.end(), w.tokens.begin(), w.tokens.end());
 
-  std::vector<int32_t> chosen(work.size(), -1);
-  std::vector<std::exception_ptr> failed(asking.size());
-  pool_->parallel_for(int(asking.size()), [&](int i, int thread) {
+  std::vector<float> scores(questions.size());
+  std::vector<Outcome> outcomes(work.size());
+  std::vector<std::exception_ptr> failed(questions.size());
+  pool_->parallel_for(int(questions.size()), [&](int q, int thread) {
     try {
-      const Work& w = work[asking[i]];
-      const std::span<float> logits(logits_.data() + i * stride, config().vocab_size);
-      chosen[asking[i]] = samplers_[thread].choose(*w.sampling, w.sequence->tokens_, logits);
+      const auto [index, target] = questions[q];
+      const std::span<float> logits(logits_.data() + q * stride, config().outputs());
+      if (target != kNoToken) {
+        scores[q] = logprob(logits, target);
+      } else {
+        answer(samplers_[thread], work[index], work[index].sequence->tokens_, logits, outcomes[index]);
+      }
     } catch (...) {
-      failed[i] = std::current_exception();
+      failed[q] = std::current_exception();
     }
   });
   for (const std::exception_ptr& error : failed) {
@@ -120,7 +171,10 @@ std::vector<int32_t> Engine::step(std::span<const Work> work) {
     for (const Work& w : work) w.sequence->tokens_.resize(w.sequence->tokens_.size() - w.tokens.size());
     std::rethrow_exception(error);
   }
-  return chosen;
+  for (std::size_t q = 0; q < questions.size(); ++q) {
+    if (questions[q].target != kNoToken) outcomes[questions[q].work].logprobs.push_back(scores[q]);
+  }
+  return outcomes;
 }
 
 // use(first, rows, logits) for consecutive pieces of the text; the lock is free between two pieces.
@@ -141,21 +195,25 @@ void Engine::read_through(std::span<const int32_t> tokens, const Use& use) {
 }
 
 void Engine::logits(std::span<const int32_t> tokens, float* out) {
-  const int64_t V = config().vocab_size;
+  const int64_t N = config().outputs();
   read_through(tokens, [&](int64_t first, int rows, int64_t stride) {
-    for (int r = 0; r < rows; ++r) std::memcpy(out + (first + r) * V, logits_.data() + r * stride, V * sizeof(float));
+    for (int r = 0; r < rows; ++r) std::memcpy(out + (first + r) * N, logits_.data() + r * stride, N * sizeof(float));
   });
 }
 
+float Engine::logprob(std::span<const float> logits, int32_t token) const {
+  const float highest = *std::max_element(logits.begin(), logits.end());
+  const double total = std::log(double(kernels().exp_sum(logits.data(), int(logits.size()), highest, nullptr)));
+  return float(double(logits[token]) - highest - total);
+}
+
 void Engine::logprobs(std::span<const int32_t> tokens, float* out) {
+  check_writes();
   const int64_t V = config().vocab_size, T = int64_t(tokens.size());
   read_through(tokens, [&](int64_t first, int rows, int64_t stride) {
     pool_->parallel_for(rows, [&](int r, int) {
       if (first + r + 1 >= T) return;
-      const float* x = logits_.data() + r * stride;
-      const float highest = *std::max_element(x, x + V);
-      const double total = std::log(double(kernels().exp_sum(x, int(V), highest, nullptr)));
-      out[first + r] = float(double(x[tokens[first + r + 1]]) - highest - total);
+      out[first + r] = logprob({logits_.data() + r * stride, std::size_t(V)}, tokens[first + r + 1]);
     });
   });
 }

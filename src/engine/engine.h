@@ -3,14 +3,12 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/fork_safe_mutex.h"
 #include "base/thread_pool.h"
 #include "engine/sampler.h"
-#include "engine/sampling.h"
 #include "model/backend.h"
 
 namespace dialo {
@@ -38,11 +36,25 @@ class Sequence {
   std::vector<int32_t> tokens_;
 };
 
-// One row of a step: append `tokens`, and choose the next token if `sampling` is given.
+// One sequence's part of a step: append `tokens`, and tell what is asked for about them.
 struct Work {
   std::shared_ptr<Sequence> sequence;
   std::vector<int32_t> tokens;
-  std::optional<Sampling> sampling;
+  std::shared_ptr<const Sampling> sampling;  // choose the next token by these rules
+  std::vector<int32_t> bans;                 // that may not follow now, whatever the rules say
+  int n_best = 0;                            // > 0: instead, the best continuations by these rules, for a beam search
+  int top_logprobs = -1;                     // ≥ 0: beside the choice, so many of the most probable tokens
+  int scored = 0;                            // log-probabilities of the last so many of `tokens`
+  bool logits = false;                       // the outputs after the last token
+};
+
+// What a work asked for; the rest is empty.
+struct Outcome {
+  int32_t token = -1;           // of `sampling`; not appended to the sequence
+  float logprob = 0;            // its log-probability in the model's own distribution; with top_logprobs
+  std::vector<Candidate> best;  // of n_best: scores after the rules; of top_logprobs: log-probabilities before them
+  std::vector<float> logprobs;  // (scored)
+  std::vector<float> logits;    // (outputs)
 };
 
 // Safe from many threads: steps and changes of sequences run one after the other.
@@ -52,13 +64,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   std::shared_ptr<Sequence> sequence();
 
-  // Runs GPT-2 once over all rows. The chosen token of each work that asked, else -1; chosen tokens are not appended.
-  // std::invalid_argument or CapacityError leave every sequence as it was.
-  std::vector<int32_t> step(std::span<const Work> work);
+  // Runs GPT-2 once over all rows and answers each work.
+  // std::invalid_argument, CapacityError or BackendError leave every sequence as it was.
+  std::vector<Outcome> step(std::span<const Work> work);
 
-  // From an empty cache: the logits after each token, (T, V), to `out`.
+  // From an empty cache: the logits after each token, (T, outputs), to `out`.
   void logits(std::span<const int32_t> tokens, float* out);
-  // log P(tokens[t + 1] | tokens[0..t]), (T − 1), to `out`.
+  // log P(tokens[t + 1] | tokens[0..t]), (T − 1), to `out`. Of a language model, as a choice in step().
   void logprobs(std::span<const int32_t> tokens, float* out);
 
   const Config& config() const { return backend_->config(); }
@@ -68,14 +80,16 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   friend class Sequence;
   void check(std::span<const Work> work) const;
+  void check_writes() const;  // std::invalid_argument for a classifier
   void check_tokens(std::span<const int32_t> tokens, int64_t first_position) const;
+  float logprob(std::span<const float> logits, int32_t token) const;
   template <class Use>
   void read_through(std::span<const int32_t> tokens, const Use& use);
 
   mutable ForkSafeMutex lock_{LockRank::kEngine};
   std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<Backend> backend_;
-  std::vector<float> logits_;      // (asked rows, V), V padded
+  std::vector<float> logits_;      // (asked rows, outputs), outputs padded
   std::vector<Sampler> samplers_;  // one for each thread of the pool
 };
 

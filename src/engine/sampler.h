@@ -1,46 +1,50 @@
-// Which token follows these logits? Hugging Face's rules, in its order: processors (penalties, bans) on the logits,
-// then, when sampling, warpers (temperature, top-k, top-p), then one draw.
+// Which token follows these logits? Hugging Face's rules, in its order: processors (penalties, biases, bans), then, when
+// sampling, warpers (temperature, top-k, top-p, …), then one draw.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "engine/processors.h"
 #include "engine/sampling.h"
+#include "engine/warpers.h"
 #include "kernels/kernels.h"
 
 namespace dialo {
 
-// A token that may still be chosen.
-struct Candidate {
-  float logit;
-  int32_t id;
-};
-
-// The scratch memory of one sampler; not shared between threads.
+// The scratch memory of one sampler; not shared between threads. For all: `logits` (V) of the model, BackendError when
+// one is not finite; `tokens`: the whole sequence so far, the next position is tokens.size(); `bans`: ids that may not
+// follow now, whatever the rules say.
 class Sampler {
  public:
-  explicit Sampler(const Kernels& kernels) : kernels_(kernels) {}
+  using Ids = std::span<const int32_t>;
 
-  // `logits` (V) are changed in place. `tokens`: the whole sequence so far; the next position is tokens.size().
-  // BackendError when a logit is not finite.
-  int32_t choose(const Sampling& rules, std::span<const int32_t> tokens, std::span<float> logits);
+  explicit Sampler(const Kernels& kernels) : kernels_(kernels), warpers_(kernels) {}
+
+  // One token; the first end-of-text when the rules ban every token. `logits` are changed in place.
+  int32_t choose(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
 
   // The distribution that `choose` draws from: probability of each id, 0 for those that the rules remove.
-  std::vector<float> distribution(const Sampling& rules, std::span<const int32_t> tokens, std::span<float> logits);
+  std::vector<float> distribution(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
+
+  // For beams: the n tokens of the highest log-probability after the processors, as transformers' beam search has it
+  // (log-softmax first, then the rules, no warpers). Sorted by (score descending, id ascending); fewer than n when the
+  // rest is banned. `logits` are changed in place.
+  std::vector<Candidate> n_best(const Sampling& rules, Ids tokens, std::span<float> logits, int n, Ids bans = {});
+
+  // The model's own log-probabilities, before any rule: log P(id) = logits[id] − log_total(logits).
+  double log_total(std::span<const float> logits) const;
+  // The n tokens with the highest of them, sorted as above, to `out`.
+  void top_logprobs(std::span<const float> logits, int n, std::vector<Candidate>& out);
 
  private:
-  void process(const Sampling& rules, std::span<const int32_t> tokens, std::span<float> logits);
-  void warp(const Sampling& rules, std::span<const float> logits);
-  void keep_top_k(std::span<const float> logits, int k);
-  void apply_temperature(double temperature);
-  void keep_top_p(double p);
-  void to_probabilities();
+  void process(const Sampling& rules, Ids tokens, Ids bans, std::span<float> logits);
+  void highest(std::span<const float> scores, int n, std::vector<Candidate>& out);
 
   const Kernels& kernels_;
-  std::vector<Candidate> candidates_;
-  std::vector<float> values_;  // scratch of top-k; then the candidates' probabilities, not yet divided by total_
-  double total_ = 0;
+  Processors processors_;
+  Warpers warpers_;
 };
 
 // A number in [0, 1) from (seed, position) alone, so that neither neighbours nor threads change a reply.

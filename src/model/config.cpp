@@ -23,6 +23,7 @@ void Config::validate() const {
   in_range("n_inner", n_inner, 1, 1 << 16);
   in_range("n_layer", n_layer, 1, 1 << 12);
   in_range("n_head", n_head, 1, n_embd);
+  in_range("num_labels", num_labels, 0, 1 << 16);
   if (n_embd % n_head != 0) {
     throw std::invalid_argument("n_embd must be a multiple of n_head, but " + std::to_string(n_embd) + " is none of " +
                                 std::to_string(n_head) + ".");

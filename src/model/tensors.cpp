@@ -35,7 +35,11 @@ std::vector<TensorSpec> tensor_table(const Config& config) {
     conv1d(h + ".mlp.c_proj", I, C);
   }
   norm("ln_f");
-  if (!config.tie_word_embeddings) table.push_back({"lm_head.weight", {V, C}, TensorKind::kLinear});
+  if (config.num_labels > 0) {
+    table.push_back({"score.weight", {config.num_labels, C}, TensorKind::kLinear});
+  } else if (!config.tie_word_embeddings) {
+    table.push_back({"lm_head.weight", {V, C}, TensorKind::kLinear});
+  }
   return table;
 }
 

@@ -24,7 +24,8 @@ struct TensorSpec {
 
 const char* kind_name(TensorKind kind);
 
-// In the order of use. `lm_head.weight` only when it is not tied to `wte.weight`.
+// In the order of use. A classifier has `score.weight` for its head; a language model has `lm_head.weight` only when
+// it is not tied to `wte.weight`.
 std::vector<TensorSpec> tensor_table(const Config& config);
 
 }  // namespace dialo

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dialocpp.decoding import GREEDY, GenerationConfig
+from dialocpp.jobs import Request
 from dialocpp.model import Model
-from dialocpp.scheduler import Request
 from dialocpp.session import ChatSession
 
 _WORDS = ["do", "you", "know", "what", "I", "like", "best", "about", "the", "old", "town", "and", "river"]

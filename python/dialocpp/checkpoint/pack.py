@@ -26,6 +26,10 @@ _LANES = 16
 _PART_ELEMENTS = 1 << 20  # of an embedding, at a time
 _FLOATS = {"float32": "F32", "float16": "F16"}
 
+# Linears that are float32 in a model of any dtype. A classifier's head has a row or a few: rounding it would save
+# nothing and move every score.
+_KEPT = ("score.weight",)
+
 # A LayerNorm -> the linear that reads its output. ln_f is not here: its reader is the head, mostly wte.
 _READERS = {"ln_1": "attn.c_attn.weight", "ln_2": "mlp.c_fc.weight"}
 # Part of a block -> the LayerNorm whose fold scales it shares.
@@ -44,7 +48,7 @@ def packed_tensors(config: ModelConfig, source: Mapping[str, StoredTensor], dtyp
     scales: dict[str, F32] = {}
     for spec in _core.tensor_table(config.to_core()):
         if spec.kind == "linear":  # wte and lm_head: the largest by far, so they never exist as float32
-            yield from _packed_by_rows(spec.name, source[spec.name], dtype, table)
+            yield from _packed_by_rows(spec.name, source[spec.name], _stored(spec.name, dtype), table)
             continue
         array = _finite(spec.name, source[spec.name].float32())
         if dtype == "int8":
@@ -65,13 +69,19 @@ def packed_table(config: ModelConfig, dtype: str) -> Table:
             continue
         inputs, outputs = spec.shape if spec.kind == "conv1d" else spec.shape[::-1]
         blocks = _round_up(outputs, _LANES) // _LANES
-        if dtype in _FLOATS:
-            table[spec.name] = _FLOATS[dtype], (blocks, inputs, _LANES)
+        stored = _stored(spec.name, dtype)
+        if stored in _FLOATS:
+            table[spec.name] = _FLOATS[stored], (blocks, inputs, _LANES)
         else:
             table[spec.name] = "I8", (blocks, _round_up(inputs, 4) // 4, _LANES, 4)
             table[f"{spec.name}_scale"] = "F32", (blocks * _LANES,)
             table[f"{spec.name}_sum"] = "I32", (blocks * _LANES,)
     return table
+
+
+def _stored(name: str, dtype: str) -> str:
+    """The dtype of one linear in a model of this dtype."""
+    return "float32" if name in _KEPT else dtype
 
 
 def _packed_by_rows(name: str, tensor: StoredTensor, dtype: str, table: Table) -> Iterator[tuple[str, Array]]:

@@ -87,6 +87,9 @@ def _model_facts(model: Model) -> Iterator[tuple[str, object]]:
     config = model.config
     parameters = sum(math.prod(spec.shape) for spec in _core.tensor_table(config.to_core()))
     head = "tied to the embedding" if config.tie_word_embeddings else "its own"
+    if config.num_labels:
+        head = f"a score of {config.num_labels} label{'s' if config.num_labels > 1 else ''}"
+        yield "task", "reranker: it ranks replies and writes none"
     yield (
         "architecture",
         (

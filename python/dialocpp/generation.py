@@ -1,0 +1,191 @@
+"""Which jobs do prompts and a config ask for, and what comes of them?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from . import _core
+from .beams import BeamSearch
+from .decoding import GenerationConfig
+from .errors import CapacityError
+from .jobs import Outputs, Reading, Request, Scoring
+from .reply import Generation, timings_of, usage_of
+from .scheduler import Job, Scheduler
+from .stop_strings import cut
+from .text import Tokenizer
+
+
+class Host(Protocol):
+    """What jobs need of a host."""
+
+    tokenizer: Tokenizer
+    eos_token_ids: tuple[int, ...]
+    n_positions: int
+
+    def new_sequence(self) -> _core.Sequence: ...
+    def running(self, jobs: Sequence[Job]) -> AbstractContextManager[Scheduler]: ...
+
+
+def generate(host: Host, prompts: Sequence[list[int]], config: GenerationConfig, seed: int) -> list[Generation]:
+    """`num_return_sequences` continuations of each prompt, one after the other as transformers returns them."""
+    if config.num_beams > 1:
+        return _by_beams(host, prompts, config, seed)
+    n = config.num_return_sequences
+    sequences = [host.new_sequence() for _ in prompts]
+    if n > 1:  # the prompt is read once; its pages are shared
+        run(host, [Reading(sequence, ids[:-1]) for sequence, ids in zip(sequences, prompts, strict=True)])
+        sequences = [sequence.fork() for sequence in sequences for _ in range(n)]
+    requests = [
+        reply_request(host, sequence, prompts[i // n], config, seed=(seed + i) % 2**64, penalty_start=0)
+        for i, sequence in enumerate(sequences)
+    ]
+    run(host, requests)
+    return [generation_of(host, request, config, (seed + i) % 2**64) for i, request in enumerate(requests)]
+
+
+def run(host: Host, jobs: Sequence[Job]) -> None:
+    """Run jobs to their end, all of them together."""
+    with host.running(jobs) as scheduler:
+        for job in jobs:
+            scheduler.finish(job)
+
+
+def score_after(host: Host, prefix: list[int], continuations: Sequence[list[int]]) -> list[list[float]]:
+    """log P of each token of each continuation after the same prefix, which is read once."""
+    jobs = [Scoring(sequence, prefix + ids, len(ids)) for sequence, ids in _forks(host, prefix[:-1], continuations)]
+    run(host, jobs)
+    return [job.logprobs for job in jobs]
+
+
+def outputs_after(host: Host, prefix: list[int], continuations: Sequence[list[int]]) -> list[_core.F32]:
+    """The model's outputs (V or num_labels) behind each continuation of the same prefix, which is read once."""
+    jobs = [Outputs(sequence, prefix + ids) for sequence, ids in _forks(host, prefix, continuations)]
+    run(host, jobs)
+    return [job.outputs for job in jobs if job.outputs is not None]
+
+
+def _forks(
+    host: Host, prefix: list[int], continuations: Sequence[list[int]]
+) -> Iterator[tuple[_core.Sequence, list[int]]]:
+    sequence = host.new_sequence()
+    run(host, [Reading(sequence, prefix)])
+    return ((sequence.fork(), ids) for ids in continuations)
+
+
+def reply_request(
+    host: Host,
+    sequence: _core.Sequence,
+    prompt: list[int],
+    config: GenerationConfig,
+    *,
+    seed: int,
+    penalty_start: int,
+) -> Request:
+    """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on."""
+    check_length(host, prompt)
+    eos_token_ids = config.eos_token_ids(host.eos_token_ids)
+    return Request(
+        sequence,
+        prompt,
+        config.sampling(
+            eos_token_ids=eos_token_ids, seed=seed, reply_start=len(prompt), penalty_start=penalty_start
+        ),
+        config.max_new_tokens,
+        eos_token_ids,
+        host.n_positions,
+        stops=_stops(host, config),
+        processor=config.logits_processor,
+        top_logprobs=-1 if config.top_logprobs is None else config.top_logprobs,
+        max_time=config.max_time,
+    )
+
+
+def beam_request(
+    host: Host, sequence: _core.Sequence, prompt: list[int], config: GenerationConfig, *, penalty_start: int
+) -> BeamSearch:
+    """A beam search, not yet submitted."""
+    check_length(host, prompt)
+    eos_token_ids = config.eos_token_ids(host.eos_token_ids)
+    return BeamSearch(
+        sequence,
+        prompt,
+        config.sampling(eos_token_ids=eos_token_ids, seed=0, reply_start=len(prompt), penalty_start=penalty_start),
+        config.num_beams,
+        config.max_new_tokens,
+        eos_token_ids,
+        host.n_positions,
+        length_penalty=config.length_penalty,
+        early_stopping=config.early_stopping,
+        num_beam_groups=config.num_beam_groups,
+        diversity_penalty=config.diversity_penalty,
+        stops=_stops(host, config),
+        max_time=config.max_time,
+    )
+
+
+def check_length(host: Host, prompt: Sequence[int]) -> None:
+    """CapacityError for a prompt that leaves no position for a reply."""
+    if len(prompt) > host.n_positions:
+        raise CapacityError(
+            f"The prompt has {len(prompt)} tokens, but the model has {host.n_positions} positions; shorten it."
+        )
+
+
+def generation_of(host: Host, request: Request, config: GenerationConfig, seed: int) -> Generation:
+    """What a finished request has written."""
+    return Generation(
+        text=_text(host, request.reply_ids, config),
+        token_ids=tuple(request.reply_ids),
+        finish_reason=request.finish_reason or "",
+        seed=seed,
+        usage=usage_of(request),
+        timings=timings_of(request),
+        logprobs=tuple(request.logprobs),
+    )
+
+
+def _by_beams(host: Host, prompts: Sequence[list[int]], config: GenerationConfig, seed: int) -> list[Generation]:
+    searches = [beam_request(host, host.new_sequence(), ids, config, penalty_start=0) for ids in prompts]
+    run(host, searches)
+    return [
+        generation
+        for search in searches
+        for generation in beam_generations(host, search, config, seed)[: config.num_return_sequences]
+    ]
+
+
+def beam_generations(host: Host, search: BeamSearch, config: GenerationConfig, seed: int) -> list[Generation]:
+    """What a finished search has found, best first."""
+    found = []
+    for finished in search.finished:
+        ids = finished.generated[:-1] if finished.finish_reason == "eos" else finished.generated
+        found.append(
+            Generation(
+                text=_text(host, ids, config),
+                token_ids=tuple(ids),
+                finish_reason=finished.finish_reason,
+                seed=seed,
+                usage=usage_of(search),
+                timings=timings_of(search),
+                score=finished.score,
+            )
+        )
+    return found
+
+
+def _stops(host: Host, config: GenerationConfig) -> Callable[[list[int]], bool] | None:
+    strings = config.stopping_strings
+    if not strings:
+        return None
+
+    def stops(generated: list[int]) -> bool:
+        text = host.tokenizer.decode(generated, skip_special_tokens=True)
+        return any(string in text for string in strings)
+
+    return stops
+
+
+def _text(host: Host, ids: Sequence[int], config: GenerationConfig) -> str:
+    return cut(host.tokenizer.decode(ids, skip_special_tokens=True), config.stopping_strings)

@@ -1,0 +1,258 @@
+"""What can one ask of the scheduler: read a prompt, write a reply, score a text?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from . import _core
+from .decoding import LogitsProcessor
+
+# How far a reply may run ahead of a caller who reads it slowly.
+RUN_AHEAD = 32
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token's log-probability (natural logarithm) before any rule, and the most probable tokens beside it."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(eq=False)
+class Reading:
+    """Read a prompt into its sequence and ask for nothing: what comes after it forks the sequence."""
+
+    sequence: _core.Sequence
+    prompt: list[int]
+    cached_tokens: int = 0
+    error: Exception | None = None
+    cancelled: bool = False
+    waits = False
+    writes = False
+
+    def begin(self) -> None:
+        self.cached_tokens = hold_common_prefix(self.sequence, self.prompt)
+
+    @property
+    def done(self) -> bool:
+        return len(self.sequence) >= len(self.prompt)
+
+    def plan(self, budget: int) -> list[_core.Work]:
+        start = len(self.sequence)
+        return [_core.Work(self.sequence, self.prompt[start : start + budget])]
+
+    def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
+        """The sequence itself knows what it has read."""
+
+    def give_back(self) -> None:
+        cut_to(self.sequence, self.cached_tokens)
+
+
+@dataclass(eq=False)
+class Scoring:
+    """log P of the last `scored` of `tokens`, each given all before it. What the sequence holds is not read again."""
+
+    sequence: _core.Sequence
+    tokens: list[int]
+    scored: int
+    logprobs: list[float] = field(default_factory=list)
+    error: Exception | None = None
+    cancelled: bool = False
+    waits = False
+    writes = False
+
+    def begin(self) -> None:
+        hold_common_prefix(self.sequence, self.tokens[: self._first])
+
+    @property
+    def _first(self) -> int:
+        """The row that scores the first token."""
+        return len(self.tokens) - self.scored - 1
+
+    @property
+    def done(self) -> bool:
+        return len(self.logprobs) == self.scored
+
+    def plan(self, budget: int) -> list[_core.Work]:
+        # The row of the last scored token is read again with the next piece: it scores the token behind it.
+        start = len(self.sequence) if not self.logprobs else self._first + len(self.logprobs)
+        if start < len(self.sequence):
+            self.sequence.truncate(start)
+        if start < self._first:
+            return [_core.Work(self.sequence, self.tokens[start : min(start + budget, self._first)])]
+        # A scored row costs a row of the head too.
+        rows = max(budget // 2, 2)
+        piece = self.tokens[start : start + rows]
+        return [_core.Work(self.sequence, piece, scored=len(piece) - 1)]
+
+    def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
+        self.logprobs += outcomes[0].logprobs
+
+    def give_back(self) -> None:
+        cut_to(self.sequence, 0)
+
+
+@dataclass(eq=False)
+class Outputs:
+    """What the model gives out after the last of `tokens`: (V,), or (num_labels,) of a model that ranks."""
+
+    sequence: _core.Sequence
+    tokens: list[int]
+    outputs: _core.F32 | None = None
+    error: Exception | None = None
+    cancelled: bool = False
+    waits = False
+    writes = False
+
+    def begin(self) -> None:
+        hold_common_prefix(self.sequence, self.tokens[:-1])
+
+    @property
+    def done(self) -> bool:
+        return self.outputs is not None
+
+    def plan(self, budget: int) -> list[_core.Work]:
+        start = min(len(self.sequence), len(self.tokens) - 1)
+        self.sequence.truncate(start)
+        tokens = self.tokens[start : start + budget]
+        return [_core.Work(self.sequence, tokens, logits=start + len(tokens) == len(self.tokens))]
+
+    def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
+        if len(outcomes[0].logits):
+            self.outputs = outcomes[0].logits
+
+    def give_back(self) -> None:
+        cut_to(self.sequence, 0)
+
+
+@dataclass(eq=False)
+class Request:
+    """One reply in the making. Its state is `generated` alone; all else follows from it and from the sequence."""
+
+    sequence: _core.Sequence
+    prompt: list[int]
+    sampling: _core.Sampling
+    max_new_tokens: int
+    eos_token_ids: tuple[int, ...]
+    n_positions: int
+    stops: Callable[[list[int]], bool] | None = None  # does this reply end here, other than by end-of-text?
+    processor: LogitsProcessor | None = None
+    top_logprobs: int = -1
+    max_time: float | None = None  # seconds, from `begin`
+    cached_tokens: int = 0
+    generated: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    taken: int = 0  # of `generated`, by the caller
+    error: Exception | None = None
+    cancelled: bool = False
+    submitted: float = 0.0
+    first_token: float = 0.0
+    last_token: float = 0.0
+    _end: tuple[int, str] = (0, "")  # length of the reply that ends for another reason than the usual ones
+
+    def begin(self) -> None:
+        """What the sequence already holds of the prompt is not read again."""
+        common = hold_common_prefix(self.sequence, self.prompt)
+        self.cached_tokens = min(common, len(self.prompt) - 1)
+        self.submitted = time.perf_counter()
+
+    @property
+    def finish_reason(self) -> str | None:
+        """`eos`, `stop`, `max_time`, `length`, or None while there is more to come."""
+        if self.generated and self.generated[-1] in self.eos_token_ids:
+            return "eos"
+        if self.generated and self._end[0] == len(self.generated):
+            return self._end[1]
+        full = len(self.prompt) + len(self.generated) > self.n_positions
+        return "length" if full or len(self.generated) >= self.max_new_tokens else None
+
+    @property
+    def reply_ids(self) -> list[int]:
+        """The generated ids without the end-of-text."""
+        return self.generated[:-1] if self.finish_reason == "eos" else self.generated
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens that were chosen."""
+        return len(self.generated)
+
+    @property
+    def done(self) -> bool:
+        return self.finish_reason is not None
+
+    @property
+    def waits(self) -> bool:
+        return len(self.generated) - self.taken >= RUN_AHEAD
+
+    @property
+    def writes(self) -> bool:
+        return bool(self.generated)
+
+    def take(self) -> int | None:
+        """The next token that the caller has not seen."""
+        if self.taken == len(self.generated):
+            return None
+        self.taken += 1
+        return self.generated[self.taken - 1]
+
+    def plan(self, budget: int) -> list[_core.Work]:
+        known = self.prompt + self.generated
+        start = min(len(self.sequence), len(known) - 1)
+        if start < len(self.sequence):
+            self.sequence.truncate(start)
+        tokens = known[start : start + budget]
+        if start + len(tokens) < len(known):
+            return [_core.Work(self.sequence, tokens)]
+        if self.processor is None:
+            return [_core.Work(self.sequence, tokens, self.sampling, top_logprobs=self.top_logprobs)]
+        return [_core.Work(self.sequence, tokens, logits=True)]
+
+    def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
+        outcome = outcomes[0]
+        if self.processor is not None and len(outcome.logits):
+            outcome = self._choose(outcome.logits)
+        if outcome.token < 0:
+            return
+        now = time.perf_counter()
+        if not self.generated:
+            self.first_token = now
+        self.last_token = now
+        if self.top_logprobs >= 0:
+            top = tuple((c.id, c.score) for c in outcome.best)
+            del self.logprobs[len(self.generated) :]
+            self.logprobs.append(TokenLogprob(outcome.token, outcome.logprob, top))
+        generated = [*self.generated, outcome.token]
+        if self.stops is not None and self.stops(generated):
+            self._end = len(generated), "stop"
+        elif self.max_time is not None and now - self.submitted > self.max_time:
+            self._end = len(generated), "max_time"
+        # Last, and at once: an interrupt before this line leaves a step that can be repeated.
+        self.generated = generated
+
+    def give_back(self) -> None:
+        cut_to(self.sequence, self.cached_tokens)
+
+    def _choose(self, logits: _core.F32) -> _core.Outcome:
+        raise NotImplementedError
+
+
+def cut_to(sequence: _core.Sequence, length: int) -> None:
+    """At most so many tokens; the pages behind them are free again."""
+    sequence.truncate(min(length, len(sequence)))
+
+
+def hold_common_prefix(sequence: _core.Sequence, prompt: Sequence[int]) -> int:
+    """Cut the sequence back to what it shares with the prompt; returns how many tokens that is."""
+    held = sequence.tokens
+    common = 0
+    for left, right in zip(held, prompt, strict=False):
+        if left != right:
+            break
+        common += 1
+    if common < len(held):
+        sequence.truncate(common)
+    return common
