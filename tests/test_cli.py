@@ -146,6 +146,26 @@ def test_slash_commands(tmp_path: Path) -> None:
     assert len(again.stdout.splitlines()) == 3
 
 
+def test_session_options(tmp_path: Path) -> None:
+    options = ["--seed", 1, "--preset", "paddle", "--candidates", 3, "--persona", "I am a cook.", "--avoid", "rap"]
+    file = tmp_path / "chat.json"
+    result = run("chat", *options, "--window", 50, stdin=f"Hello\n/candidates\n/stats\n/save {file}\n")
+    session = ChatSession.from_pretrained(
+        seed=1, preset="paddle", num_candidates=3, persona=["I am a cook."], reply_filter=["rap"], window_tokens=50
+    )
+    reply = session.reply("Hello")
+    first, *candidates = result.stdout.splitlines()[:4]
+    assert first == reply.text
+    assert [line.partition(": ")[2] for line in candidates] == [candidate.text for candidate in reply.candidates]
+    assert "3 with" in result.stdout
+    loaded = ChatSession.load(file, session.model)
+    assert (loaded.settings, loaded.preset) == (session.settings, "paddle")
+    assert "no reply yet" in run("chat", stdin="/candidates\n").stderr
+    assert "reverse=" in one_sentence(run("chat", "--preset", "paper-mmi"))
+    refused = run("chat", "--load", file, "--window", 9)
+    assert refused.exit_code != 0 and "window_tokens is given" in refused.stderr
+
+
 ENDLESS = ["--greedy", "--min-new-tokens=100000", "--max-new-tokens=100000"]
 
 

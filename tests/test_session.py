@@ -320,7 +320,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no object": lambda saved: [saved],
     "another format": lambda saved: saved | {"format": "notebook"},
     "no format": lambda saved: {k: v for k, v in saved.items() if k != "format"},
-    "a later version": lambda saved: saved | {"version": 2},
+    "a later version": lambda saved: saved | {"version": 3},
     "no turns": lambda saved: {k: v for k, v in saved.items() if k != "turns"},
     "turns are a number": lambda saved: saved | {"turns": 3},
     "half an exchange": lambda saved: saved | {"turns": saved["turns"][:1]},
@@ -330,8 +330,14 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a negative id": lambda saved: first_turn(saved, token_ids=[-1]),
     "an unknown id": lambda saved: first_turn(saved, token_ids=[97]),
     "a huge id": lambda saved: first_turn(saved, token_ids=[2**40]),
-    "window behind the end": lambda saved: saved | {"first_visible": 9},
-    "a negative window": lambda saved: saved | {"first_visible": -1},
+    "window behind the end": lambda saved: saved | {"exchanges": [{"first_visible": 9, "attempt": 0}]},
+    "a negative window": lambda saved: saved | {"exchanges": [{"first_visible": -1, "attempt": 0}]},
+    "too many exchanges": lambda saved: saved | {"exchanges": saved["exchanges"] * 2},
+    "an exchange is a number": lambda saved: saved | {"exchanges": [1]},
+    "settings are a list": lambda saved: saved | {"settings": [1]},
+    "an unknown session setting": lambda saved: saved | {"settings": {"warmth": 1}},
+    "a bad session setting": lambda saved: saved | {"settings": {"num_candidates": "x"}},
+    "functions without names": lambda saved: saved | {"functions": [1]},
     "the seed is text": lambda saved: saved | {"seed": "x"},
     "the seed is too large": lambda saved: saved | {"seed": 2**64},
     "an unknown setting": lambda saved: saved | {"generation_config": {"warmth": 1}},
@@ -505,7 +511,7 @@ def test_what_others_computed_ahead_was_not_shown(random_model: Model) -> None:
     stream = slow.stream(LINES[0])
     text = next(stream)
     quick.reply(LINES[1])
-    assert len(stream._request.generated) >= 20
+    assert len(stream._answer._first.generated) >= 20
     stream.close()
     assert slow.history[-1]["content"] == text
     assert random_model.tokenizer.decode(slow._turns[-1].token_ids) == text
@@ -654,7 +660,8 @@ def test_ctrl_c_before_the_first_token(model: Model, place: str, monkeypatch: py
 def test_ctrl_c_in_the_middle_of_a_reply(
     model: Model, tmp_path: Path, place: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chat = ChatSession(model, seed=19, min_new_tokens=10, max_new_tokens=20)
+    # Unguarded, so that every token is shown at once.
+    chat = ChatSession(model, seed=19, echo_guard=False, min_new_tokens=10, max_new_tokens=20)
     chat.reply(LINES[0])
     whole = chat.fork().reply(LINES[1])
     with interrupted_at(monkeypatch, count, place), one_sentence(KeyboardInterrupt):
@@ -675,7 +682,7 @@ def test_ctrl_c_in_one_session_leaves_the_others_alone(
     with interrupted_at(monkeypatch, 2, "_commit"), one_sentence(KeyboardInterrupt):
         for _ in range(3):
             next(streams[0])
-            streams[0]._session.model.scheduler._step(streams[0]._request)
+            random_model.scheduler._step(streams[0]._answer._first)
     assert ["".join(stream) for stream in streams[1:]] == expected[1:]
 
 

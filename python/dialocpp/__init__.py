@@ -8,13 +8,17 @@
 from .decoding import GenerationConfig
 from .errors import BackendError, CapacityError, CheckpointError, DialocppError
 from .model import Model, Score
-from .reply import Generation, Reply, Timings, Usage
-from .session import ChatSession, ReplyStream
+from .presets import PRESETS
+from .reply import Candidate, Generation, Reply, Timings, Usage
+from .reply_stream import ReplyStream
+from .session import ChatSession
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PRESETS",
     "BackendError",
+    "Candidate",
     "CapacityError",
     "ChatSession",
     "CheckpointError",

@@ -1,13 +1,14 @@
-"""How do turns become one sequence of token ids, and which of them does the model still see?"""
+"""How do turns become one sequence of token ids?"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
-from .errors import CapacityError
+from .text import Tokenizer
 
 Role = Literal["user", "assistant"]
 
@@ -21,13 +22,80 @@ class Turn:
     token_ids: tuple[int, ...]
 
     def __len__(self) -> int:
-        """Positions that the turn takes: its tokens and the end-of-text."""
+        """Positions that the turn takes in DialoGPT's format: its tokens and the end-of-text."""
         return len(self.token_ids) + 1
+
+
+class Special(str):
+    """Text of a format's own, in which the name of a special token is that token. Never a user's text."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """What a format lays out: the turns that the model sees, and before them the persona, which never leaves."""
+
+    turns: Sequence[Turn]
+    persona: Sequence[Turn]
+    eos_token_id: int
+
+    @property
+    def asks(self) -> bool:
+        """Is a reply wanted next?"""
+        return bool(self.turns) and self.turns[-1].role == "user"
+
+
+# A str is encoded as plain text, an int is a token id, a turn is its own ids.
+Piece = Turn | Special | str | int
+Layout = Callable[[Dialogue], Iterable[Piece]]
 
 
 def turn_ids(turns: Sequence[Turn], eos_token_id: int) -> list[int]:
     """DialoGPT's format: turn, end-of-text, turn, end-of-text, … (Zhang et al. 2020, arXiv:1911.00536)."""
     return [token for turn in turns for token in (*turn.token_ids, eos_token_id)]
+
+
+class ChatFormat:
+    """A layout with a tokenizer and a persona: turns in, token ids out.
+
+    `end_token_ids` end a reply; empty means that the model's own do. A text between special tokens is encoded by
+    itself, so whatever a user writes stays text.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layout: Layout,
+        tokenizer: Tokenizer,
+        persona: Sequence[str] = (),
+        end_token_ids: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self.layout = layout
+        self.end_token_ids = tuple(end_token_ids)
+        self._tokenizer = tokenizer
+        self._persona = tuple(Turn("assistant", line, tuple(tokenizer.encode(line))) for line in persona)
+        self._encoded = lru_cache(maxsize=256)(self._encode_text)
+
+    def encode(self, turns: Sequence[Turn]) -> list[int]:
+        """The ids of these turns; behind a user's turn also what opens the reply. TypeError for a wrong piece."""
+        ids: list[int] = []
+        for piece in self.layout(Dialogue(turns, self._persona, self._tokenizer.eos_token_id)):
+            if isinstance(piece, Turn):
+                ids += piece.token_ids
+            elif isinstance(piece, str):
+                ids += self._encoded(piece, isinstance(piece, Special))
+            elif isinstance(piece, int) and not isinstance(piece, bool):
+                ids.append(piece)
+            else:
+                raise TypeError(
+                    f"A chat format must give turns, texts and token ids, but {self.name} gave {piece!r}."
+                )
+        return ids
+
+    def _encode_text(self, text: str, special: bool) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(str(text), special_tokens=special))
 
 
 def check_message(text: str) -> str:
@@ -43,27 +111,3 @@ def check_message(text: str) -> str:
                 f"at index {index}; remove it."
             )
     return text
-
-
-def first_visible(turns: Sequence[Turn], first: int, window: int, max_new_tokens: int) -> int:
-    """Index of the oldest turn that stays in the window, given that it was `first` until now.
-
-    Positions are absolute in GPT-2, so a turn that falls out moves all others and they must be read again. Old
-    turns are therefore dropped down to half of the window at once, and most turns pay nothing. Room for the reply
-    (at most half of the window) is set aside first. CapacityError if the last turn alone does not fit.
-    """
-    reply = min(max_new_tokens, window // 2)
-    if sum(map(len, turns[first:])) + reply <= window:
-        return first
-    room = window - reply
-    if len(turns[-1]) > room:
-        raise CapacityError(
-            f"The message has {len(turns[-1]) - 1} tokens, but the model's {window} positions leave room for "
-            f"{room - 1} beside a reply of {reply}; shorten the message."
-        )
-    kept = len(turns[-1])
-    first = len(turns) - 1
-    while kept + len(turns[first - 1]) <= min(room, max(window // 2, len(turns[-1]))):
-        first -= 1
-        kept += len(turns[first])
-    return first

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .beams import BeamSearch
 from .jobs import Request, TokenLogprob
@@ -10,11 +11,24 @@ from .jobs import Request, TokenLogprob
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one reply. `cached_tokens` of the prompt were in the cache already and cost nothing."""
+    """Tokens of one reply. `cached_tokens` of the prompt were in the cache already and cost nothing.
+
+    `recomputed_tokens` were in it once and had to be read again, because turns left the window or the conversation
+    was loaded: of the fresh tokens of this prompt, and of the `prepared_tokens` that ChatSession.prepare() read before.
+    `generated_tokens` counts all candidates and retries, `completion_tokens` the reply alone.
+    """
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    recomputed_tokens: int = 0
+    prepared_tokens: int = 0
+    generated_tokens: int = 0
+
+    @property
+    def fresh_tokens(self) -> int:
+        """Tokens of the prompt that were read for this reply."""
+        return self.prompt_tokens - self.cached_tokens
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,8 @@ class Generation:
 
     `finish_reason`: `eos` (the model ended it), `stop` (a stop string; the text ends before it), `length`
     (max_new_tokens or the last position was reached), `max_time` or `cancelled` (the caller left). `seed` gives the
-    same text again.
+    same text again. In a conversation also `guard` (what followed had been said before and was left out) and
+    `fallback` (a set phrase, because nothing else would do).
     """
 
     text: str
@@ -55,11 +70,37 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One reply that was considered. `scores` are by ranker's name, `total` their weighted sum, higher is better.
+
+    `logprob` is log P of the reply, with its end-of-text, if `top_logprobs` asked for it. `rejected_because`: `empty`, `repeats a turn`,
+    `repeats a sentence` or `filtered`; None for a reply that could be given.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    seed: int
+    logprob: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    rejected_because: str | None = None
+
+    @property
+    def total(self) -> float:
+        """What candidates are ordered by; of equals, and without rankers, the one that was drawn first is taken."""
+        return self.scores.get("total", 0.0)
+
+
+@dataclass(frozen=True)
 class Reply(Generation):
     """One turn of the model in a conversation."""
 
     dropped_turns: int = 0
     """Old turns that left the model's window to make room for this exchange."""
+    retries: int = 0
+    """Further attempts, because no candidate of the first would do."""
+    candidates: tuple[Candidate, ...] = ()
+    """All that were considered, as they were drawn; of a cancelled reply, those that were finished."""
 
 
 def usage_of(job: Request | BeamSearch) -> Usage:

@@ -2,64 +2,102 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import difflib
 import os
 import threading
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from . import transcript
 from .after_fork import forget_after_fork
-from .chat_format import Role, Turn, check_message, first_visible, turn_ids
+from .answer import Answer, Task
+from .chat_format import Role, Turn, check_message
 from .decoding import ARGUMENTS, CHAT, GenerationConfig, derived_seed, fresh_seed, override
+from .format_presets import resolve_format
+from .guards import Guard
 from .in_background import in_background
 from .model import Model
-from .reply import Reply, timings_of, usage_of
+from .presets import preset_named
+from .reply import Reply, Usage
+from .reply_stream import Claim, ReplyStream
+from .rerank import RankerArgument, Ranking
+from .settings import SETTINGS, ChatSettings
+from .transcript import Exchange
+from .window import Window
 
 
 class ChatSession:
     """A conversation with a model. Sessions are cheap and share their model; each is for one caller at a time.
 
-    `generation` are GenerationConfig's arguments for every reply; each call can override them. The default samples
-    (top-k, top-p, no repeated 3-gram); `do_sample=False` is plain greedy decoding. With a `seed` the whole conversation
-    can be repeated. ValueError for a model that ranks replies and cannot write one.
+    `preset`: a name of PRESETS, or else `generation_config`. `arguments` are GenerationConfig's, for every reply (each
+    call can override them), and ChatSettings': `num_candidates, max_retries, echo_guard, reply_filter, fallback,
+    window_tokens, persona, chat_format`. `rankers` choose among candidates: objects with `name` and `score`,
+    functions of (context, reply), or pairs of one and its weight; `reverse` is a reverse model to rank by.
+
+    The default samples (top-k, top-p, no repeated 3-gram) and does not give a reply that is empty or was said before.
+    `do_sample=False` is plain greedy decoding, which nothing alters unless it is asked for by name. With a `seed` the
+    whole conversation can be repeated. ValueError for a model that ranks replies and cannot write one.
     """
 
     def __init__(
         self,
         model: Model,
-        generation_config: GenerationConfig = CHAT,
+        generation_config: GenerationConfig | None = None,
         *,
+        preset: str | None = None,
         seed: int | None = None,
-        **generation: Any,
+        rankers: RankerArgument = (),
+        reverse: Model | None = None,
+        **arguments: Any,
     ) -> None:
         model.check_writes()
-        self.model = model
-        self.generation_config = override(generation_config, generation)
+        settings, self.generation_config = _settings(generation_config, preset, arguments)
         GenerationConfig(seed=seed)  # TypeError or ValueError for what is no seed
+        self._ranking = Ranking.of(rankers, reverse)
+        self._functions = [name for name, given in (("rankers", rankers != ()), ("reverse", reverse)) if given]
+        if preset is not None and preset_named(preset).needs_reverse and not self._ranking:
+            raise ValueError(f"The preset {preset!r} ranks by a reverse model; give one as reverse=.")
+        self.model = model
+        self.preset = preset
+        self.settings = settings
         self.seed = fresh_seed() if seed is None else seed
-        self._turns: list[Turn] = []
-        self._first = 0  # of the turns that the model still sees
-        self._attempts = 0  # regenerations of the turn at hand
-        self._sequence = model.new_sequence()
+        self._format = resolve_format(
+            settings.chat_format, model.tokenizer, model.folder, model.name, settings.persona
+        )
+        self._pinned = len(self._format.encode(()))
+        self._window(self.generation_config)  # CapacityError for a persona that leaves no room
         self._busy = threading.Lock()
         forget_after_fork(self)
+        self._turns: list[Turn] = []
+        self._exchanges: list[Exchange] = []
+        self._unread = self._prepared = self._recomputed = 0
+        self._forget()
 
     @classmethod
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str] | None = None, *, seed: int | None = None, **arguments: Any
     ) -> ChatSession:
-        """Load a model and talk to it: Model.from_pretrained's arguments, and generation arguments."""
-        generation = {name: arguments.pop(name) for name in ARGUMENTS & arguments.keys()}
-        override(CHAT, generation)  # a bad one is worth an error before the model is loaded
-        return cls(Model.from_pretrained(name_or_path, **arguments), seed=seed, **generation)
+        """Load a model and talk to it: Model.from_pretrained's arguments, and a ChatSession's."""
+        own = {"generation_config", "preset", "rankers", "reverse"} | ARGUMENTS | SETTINGS
+        mine = {name: arguments.pop(name) for name in own & arguments.keys()}
+        plain = {name: value for name, value in mine.items() if name not in ("rankers", "reverse")}
+        # A bad argument is worth an error before the model is loaded.
+        _settings(plain.pop("generation_config", None), plain.pop("preset", None), plain)
+        return cls(Model.from_pretrained(name_or_path, **arguments), seed=seed, **mine)
 
     @property
     def history(self) -> list[dict[str, str]]:
         """All turns, oldest first, as `{"role": "user" | "assistant", "content": text}`; a copy."""
         return [{"role": turn.role, "content": turn.content} for turn in self._turns]
+
+    @property
+    def chat_format(self) -> str:
+        """The name of the format that lays out the turns."""
+        return self._format.name
 
     def reply(self, message: str, **generation: Any) -> Reply:
         """Say something and wait for the whole answer. Ctrl-C stops it and keeps what was already said."""
@@ -71,10 +109,11 @@ class ChatSession:
     def stream(self, message: str, **generation: Any) -> ReplyStream:
         """Say something and read the answer piece by piece, in whole characters.
 
-        Leaving the loop early stops the reply; what was shown stays in the history. ValueError, TypeError or
-        CapacityError come from this call, before anything has changed. A CapacityError can also come in mid-reply, when
-        other conversations have filled the cache: it takes the whole exchange back, and the same call gives the same
-        reply once there is room.
+        Text is held back as long as it may still become a repetition; with several candidates or a filter, all of it
+        comes once it is chosen. Leaving the loop early stops the reply; what was shown stays in the history.
+        ValueError, TypeError or CapacityError come from this call, before anything has changed. A CapacityError can
+        also come in mid-reply, when other conversations have filled the cache: it takes the whole exchange back, and
+        the same call gives the same reply once there is room.
         """
         return self._start(generation, message)
 
@@ -87,19 +126,43 @@ class ChatSession:
         try:
             await in_background(lambda: started.append(self.stream(message, **generation)))
             stream = started[0]
-            while (piece := await in_background(lambda: next(stream, None), stream._stop)) is not None:
+            while (piece := await in_background(lambda: next(stream, None), stream.stop)) is not None:
                 yield piece
         finally:
             if started:
                 await in_background(started[0].close)
 
+    def prepare(self) -> int:
+        """Read now what the next message will follow on; returns how many tokens that were.
+
+        For idle time, such as while the user types: after turns have left the window, the rest must be read again. It
+        changes no reply, only when its time is spent. CapacityError if the cache is full.
+        """
+        with self._claimed():
+            ids = self._format.encode(self._turns[self._next_first(self.generation_config, len(self._turns)) :])
+            if not ids or self._sequence.tokens[: len(ids)] == ids:
+                return 0
+            request = self.model.request(
+                self._sequence, ids, GenerationConfig(max_new_tokens=1), seed=0, penalty_start=len(ids)
+            )
+            with self.model.running([request]) as scheduler:
+                scheduler.next_token(request)
+            fresh = len(ids) - request.cached_tokens
+            self._prepared += fresh
+            self._recomputed += max(0, fresh - self._unread)
+            self._unread = 0
+            return fresh
+
     def undo(self) -> str:
-        """Take back the last exchange; returns the message that began it. ValueError if there is none."""
+        """Take back the last exchange; returns the message that began it. ValueError if there is none.
+
+        Nothing is read again: the cache still holds what came before it.
+        """
         with self._claimed():
             base = self._last_exchange()
             message = self._turns[base].content
-            del self._turns[base:]
-            self._after_removal()
+            del self._turns[base:], self._exchanges[base // 2 :]
+            self._unread = 0
             return message
 
     def regenerate(self, **generation: Any) -> Reply:
@@ -116,53 +179,73 @@ class ChatSession:
     def fork(self) -> ChatSession:
         """A second conversation with the same past. The cache is shared until one of the two goes on."""
         with self._claimed():
-            twin = ChatSession(self.model, self.generation_config, seed=self.seed)
-            twin._turns = list(self._turns)
-            twin._first = self._first
-            twin._attempts = self._attempts
+            twin = copy.copy(self)
+            twin._busy = threading.Lock()
+            forget_after_fork(twin)
+            twin._turns, twin._exchanges = list(self._turns), list(self._exchanges)
             twin._sequence = self._sequence.fork()
             return twin
 
     def reset(self) -> None:
         """Forget all turns and free the cache."""
         with self._claimed():
-            self._turns.clear()
-            self._first = self._attempts = 0
-            self._sequence = self.model.new_sequence()
+            self._forget()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the conversation to a JSON file, whole or not at all."""
+        """Write the conversation to a JSON file, whole or not at all. Functions and rankers are named, not written."""
         transcript.write(
             Path(path),
             transcript.Transcript(
                 model=self.model.name,
                 fingerprint=self.model.fingerprint,
+                preset=self.preset,
                 seed=self.seed,
-                attempts=self._attempts,
-                first_visible=self._first,
                 generation_config=self.generation_config,
+                settings=self.settings.as_data(),
+                functions=(*self.settings.functions(), *self._functions),
+                exchanges=tuple(self._exchanges),
                 turns=tuple(self._turns),
             ),
         )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Model) -> ChatSession:
+    def load(cls, path: str | os.PathLike[str], model: Model, **functions: Any) -> ChatSession:
         """Go on with a saved conversation. With another model than it was held with, its texts are encoded anew.
 
-        ValueError if the file is not a saved conversation.
+        `functions`: `reply_filter, chat_format, rankers, reverse`, for a session that had them. ValueError if the
+        file is not a saved conversation, or lacks a function that it was held with.
         """
         saved = transcript.read(Path(path))
-        chat = cls(model, saved.generation_config, seed=saved.seed)
-        chat._attempts = saved.attempts
+        missing = [name for name in saved.functions if name not in functions]
+        if missing:
+            raise ValueError(
+                f"{path} was held with {missing[0]}, which a file cannot hold; give {missing[0]}= to load()."
+            )
+        try:
+            chat = cls(model, saved.generation_config, seed=saved.seed, **(saved.settings | functions))
+        except TypeError as error:
+            raise ValueError(f"{path} is a damaged conversation: {error!r}.") from None
+        chat.preset = saved.preset
+        chat._unread = 0
         if saved.fingerprint == model.fingerprint:
             ids = [id_ for turn in saved.turns for id_ in turn.token_ids]
             if ids and max(ids) >= model.config.vocab_size:
                 raise ValueError(f"{path} is a damaged conversation: the model has no token {max(ids)}.")
-            chat._turns = list(saved.turns)
-            chat._first = saved.first_visible
+            chat._turns, chat._exchanges = list(saved.turns), list(saved.exchanges)
         else:
             chat._turns = [chat._turn(turn.role, turn.content) for turn in saved.turns]
+            chat._exchanges = [Exchange(0, exchange.attempt) for exchange in saved.exchanges]
         return chat
+
+    def forget(self) -> None:
+        """In a child after fork(): a reply that was being written is the parent's, and the session is free."""
+        self._busy = threading.Lock()
+
+    def _forget(self) -> None:
+        self._turns, self._exchanges = [], []
+        self._sequence = self.model.new_sequence()
+        self._unread = self._pinned  # tokens at the end of the history that the model has never read
+        self._prepared = self._recomputed = 0  # by prepare(), since the last reply
 
     def _turn(self, role: Role, text: str) -> Turn:
         return Turn(role, text, tuple(self.model.tokenizer.encode(text)))
@@ -172,204 +255,121 @@ class ChatSession:
             raise ValueError("There is no turn yet; say something first.")
         return len(self._turns) - 2
 
-    def _after_removal(self) -> None:
-        self._attempts = 0
-        if self._first >= len(self._turns):
-            self._first = 0  # what was seen is gone: older turns may come back into the window
+    def _window(self, config: GenerationConfig) -> Window:
+        positions = self.model.config.n_positions
+        tokens = self.settings.history_tokens(config, positions)
+        return Window.of(positions, self._pinned, tokens, config.max_new_tokens)
+
+    def _next_first(self, config: GenerationConfig, base: int) -> int:
+        """The oldest turn that stays visible behind the first `base` turns."""
+        before = self._exchanges[base // 2 - 1].first_visible if base else 0
+        return self._window(config).before_message(self._size(self._turns[:base]), base, before)
+
+    def _size(self, turns: Sequence[Turn]) -> Any:
+        return lambda first: len(self._format.encode(turns[first:]))
 
     def _start(self, arguments: dict[str, Any], message: str = "", *, again: bool = False) -> ReplyStream:
         """The answer to a message, or `again` to the last one."""
         claim = self._claimed()
         try:
             base = self._last_exchange() if again else len(self._turns)
-            attempt = self._attempts + 1 if again else 0
+            attempt = self._exchanges[base // 2].attempt + 1 if again else 0
             text = self._turns[base].content if again else message
             config = override(self.generation_config, arguments)
             turns = [*self._turns[:base], self._turn("user", check_message(text))]
-            before = self._first if self._first <= base else 0
-            first = first_visible(turns, before, self.model.config.n_positions, config.max_new_tokens)
+            first = self._next_first(config, base)
+            first = self._window(config).with_message(self._size(turns), len(turns), first)
             seed = derived_seed(self.seed, base, attempt) if config.seed is None else config.seed
-            dropped = max(0, first - before)
-            return ReplyStream(self, claim, config, turns, first, seed, attempt, dropped)
+            prompt = self._format.encode(turns[first:])
+            read_before = len(self._format.encode(turns[first:-1])) - (0 if again else self._unread)
+            answer = Answer(self.model, self._sequence, self._task(config, turns, first, prompt, seed))
+            recomputed = max(0, read_before - answer.cached_tokens)
+            commit = partial(self._commit, turns, Exchange(first, attempt), prompt, recomputed)
+            return ReplyStream(claim, answer, commit)
         except BaseException:
             claim.release()
             raise
 
-    def forget(self) -> None:
-        """In a child after fork(): a reply that was being written is the parent's, and the session is free."""
-        self._busy = threading.Lock()
-
-    def _claimed(self) -> _Claim:
-        return _Claim(self)
-
-
-class _Claim:
-    """Holds a session for one caller; a second caller gets an error instead of a broken history."""
-
-    def __init__(self, session: ChatSession) -> None:
-        self._session = session
-        self._lock = session._busy
-        self._held = False
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError(
-                "This session is in the middle of a reply; finish or close that stream first, "
-                "or fork() the session for a second conversation."
-            )
-        self._held = True
-
-    @property
-    def held(self) -> bool:
-        """Until it is released. RuntimeError in a child after fork()."""
-        if self._held and self._session._busy is not self._lock:
-            raise RuntimeError("The parent process goes on with this reply; call reply or stream again for another.")
-        return self._held
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._lock.release()
-
-    def __enter__(self) -> _Claim:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-class ReplyStream:
-    """An answer in the making: an iterator over its pieces; `reply` tells the rest once it has ended."""
-
-    def __init__(
-        self,
-        session: ChatSession,
-        claim: _Claim,
-        config: GenerationConfig,
-        turns: list[Turn],
-        first: int,
-        seed: int,
-        attempt: int,
-        dropped: int,
-    ) -> None:
-        self._claim = claim  # released when the answer ends
-        self._reply: Reply | None = None
-        self._session = session
-        self._turns = turns
-        self._first = first
-        self._seed = seed
-        self._attempt = attempt
-        self._dropped = dropped
-        self._text = session.model.tokenizer.stream(skip_special_tokens=True)
-        self._pieces: list[str] = []
-        self._using = threading.RLock()  # reentrant: the collector may strike anywhere
-        self._shown = 0  # tokens whose text has been shown whole
-        self._pushed = 0
-        prompt = turn_ids(turns[first:], session.model.tokenizer.eos_token_id)
-        self._request = session.model.request(
-            session._sequence, prompt, config, seed=seed, penalty_start=len(prompt)
+    def _task(self, config: GenerationConfig, turns: Sequence[Turn], first: int, prompt: list[int], seed: int) -> Task:
+        settings = self.settings
+        if config.eos_token_id is None and self._format.end_token_ids:
+            config = dataclasses.replace(config, eos_token_id=self._format.end_token_ids)
+        guard = Guard.against(
+            turns[first:-1],
+            message=turns[-1].content,
+            previous=turns[-2].content if len(turns) > 1 else "",
+            empty=settings.guards_empty(config),
+            echo=settings.guards_echo(config),
+            reply_filter=settings.reply_filter,
         )
-        session.model.scheduler.submit(self._request)
+        return Task(
+            prompt=prompt,
+            context=turns[first:],
+            config=config,
+            seed=seed,
+            guard=guard,
+            num_candidates=settings.num_candidates if config.do_sample else 1,
+            max_retries=settings.max_retries,
+            ranking=self._ranking,
+            fallback=settings.fallback,
+        )
 
-    @property
-    def reply(self) -> Reply:
-        """The finished reply; RuntimeError while it is still being written or when nothing came of it."""
-        if self._reply is None:
-            raise RuntimeError("There is no reply yet; iterate to the end of the stream first.")
-        return self._reply
+    def _commit(
+        self, turns: list[Turn], exchange: Exchange, prompt: list[int], recomputed: int, answer: Answer, reason: str
+    ) -> Reply:
+        """The answer becomes a turn."""
+        base = len(turns) - 1
+        before = self._exchanges[base // 2 - 1].first_visible if base else 0
+        self._turns[:] = [*turns, Turn("assistant", answer.text, answer.token_ids)]
+        self._exchanges[base // 2 :] = [exchange]
+        self._sequence = answer.sequence
+        history = self._format.encode(self._turns[exchange.first_visible :])
+        self._unread = len(history) - _common(history, self._sequence.tokens)
+        usage = Usage(
+            prompt_tokens=len(prompt),
+            cached_tokens=answer.cached_tokens,
+            completion_tokens=answer.completion_tokens,
+            recomputed_tokens=recomputed + self._recomputed,
+            prepared_tokens=self._prepared,
+            generated_tokens=answer.generated_tokens,
+        )
+        self._prepared = self._recomputed = 0
+        return Reply(
+            text=answer.text,
+            token_ids=answer.token_ids,
+            finish_reason=reason,
+            seed=answer.seed,
+            usage=usage,
+            timings=answer.timings,
+            logprobs=answer.logprobs,
+            dropped_turns=max(0, exchange.first_visible - before),
+            retries=answer.retries,
+            candidates=tuple(answer.candidates),
+        )
 
-    def __iter__(self) -> ReplyStream:
-        return self
+    def _claimed(self) -> Claim:
+        return Claim(self)
 
-    def __next__(self) -> str:
-        if not self._claim.held:
-            raise StopIteration
-        with self._using:
-            try:
-                piece = self._next_piece() if self._claim.held else None
-            except Exception:
-                self._take_back()
-                raise
-            except BaseException:
-                self.close()
-                raise
-            if piece is None:
-                if self._claim.held:
-                    self._finish(self._request.finish_reason or "cancelled")
-                raise StopIteration
-            return piece
 
-    def close(self) -> None:
-        """Stop. What was shown becomes a turn that ended as `cancelled`; if nothing was shown, nothing was said.
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of what two sequences begin with alike."""
+    return next((i for i, (left, right) in enumerate(zip(a, b, strict=False)) if left != right), min(len(a), len(b)))
 
-        Safe from any thread: one that waits for a piece gets the end of the stream, after the current step.
-        """
-        if not self._claim.held:
-            return
-        self._stop()
-        with self._using:
-            if self._claim.held:
-                self._finish("cancelled")
 
-    def _stop(self) -> None:
-        """Ask for the end, and return at once."""
-        self._request.cancelled = True
-
-    def _take_back(self) -> None:
-        """After an error: as if nothing had been said."""
-        self._session.model.scheduler.cancel(self._request)
-        self._claim.release()
-
-    def __enter__(self) -> ReplyStream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_request"):
-            with suppress(RuntimeError):  # the parent's, after fork()
-                self.close()
-
-    def _next_piece(self) -> str | None:
-        while True:
-            token = self._session.model.scheduler.next_token(self._request)
-            if token is None and self._request.finish_reason is None:
-                return None  # cancelled
-            if token is None or token in self._request.eos_token_ids:
-                rest = self._text.flush()
-                self._shown = self._pushed
-                if rest:
-                    self._pieces.append(rest)
-                return rest or None
-            piece = self._text.push(token)
-            self._pushed += 1
-            if piece:
-                self._pieces.append(piece)
-                self._shown = self._pushed
-                return piece
-
-    def _finish(self, reason: str) -> None:
-        session, request = self._session, self._request
-        session.model.scheduler.cancel(request)
-        try:
-            ids = request.reply_ids[: self._shown] if reason == "cancelled" else request.reply_ids
-            if reason == "cancelled" and not self._pieces:
-                return
-            text = "".join(self._pieces)
-            session._turns[:] = [*self._turns, Turn("assistant", text, tuple(ids))]
-            session._first = self._first
-            session._attempts = self._attempt
-            self._reply = Reply(
-                text=text,
-                token_ids=tuple(ids),
-                finish_reason=reason,
-                seed=self._seed,
-                usage=usage_of(request),
-                timings=timings_of(request),
-                dropped_turns=self._dropped,
-            )
-        finally:
-            self._claim.release()
+def _settings(
+    config: GenerationConfig | None, preset: str | None, arguments: dict[str, Any]
+) -> tuple[ChatSettings, GenerationConfig]:
+    """A session's two kinds of arguments, told apart; TypeError names the nearest known one for an unknown one."""
+    if config is not None and preset is not None:
+        raise TypeError("A session takes a preset or a generation_config, but both are given; leave one out.")
+    mine: dict[str, Any] = {}
+    if preset is not None:
+        row = preset_named(preset)
+        config, mine = row.generation_config, {"num_candidates": row.num_candidates}
+    mine |= {name: value for name, value in arguments.items() if name in SETTINGS}
+    generation = {name: value for name, value in arguments.items() if name not in SETTINGS}
+    for name in generation.keys() - ARGUMENTS:
+        near = difflib.get_close_matches(name, SETTINGS | ARGUMENTS, n=1)
+        if near and near[0] in SETTINGS:
+            raise TypeError(f"There is no argument {name!r}; did you mean {near[0]!r}?")
+    return ChatSettings(**mine), override(CHAT if config is None else config, generation)

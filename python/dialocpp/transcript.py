@@ -1,4 +1,8 @@
-"""What does a saved conversation look like? A versioned JSON file: texts, token ids, settings, seed."""
+"""What does a saved conversation look like? A versioned JSON file: texts, token ids, settings, seed and position.
+
+The cache is not in it: at tens to hundreds of kilobytes a token it would be ten thousand times the text, it fits one
+model and one build only, and reading the visible turns again costs one prompt of at most a window.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,32 @@ from .chat_format import Turn
 from .decoding import GenerationConfig
 
 _FORMAT = "dialocpp.chat"
-_VERSION = 1
+_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a message and its reply were said under: the oldest turn that was visible, and the attempt that stayed."""
+
+    first_visible: int = 0
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """Everything that a conversation is, but for the model and its cache."""
+    """Everything that a conversation is, but for the model, its cache, and functions.
+
+    `functions`: the arguments that were functions or other models; whoever loads it gives them again.
+    """
 
     model: str
     fingerprint: str
+    preset: str | None
     seed: int
-    attempts: int
-    first_visible: int
     generation_config: GenerationConfig
+    settings: dict[str, Any]
+    functions: tuple[str, ...]
+    exchanges: tuple[Exchange, ...]
     turns: tuple[Turn, ...]
 
 
@@ -63,22 +80,31 @@ def read(path: Path) -> Transcript:
         )
     try:
         return _parse(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is a damaged conversation: {error!r}.") from None
 
 
 def _parse(content: dict[str, Any]) -> Transcript:
     turns = tuple(_turn(turn, index) for index, turn in enumerate(content["turns"]))
-    first = _count(content["first_visible"])
-    if len(turns) % 2 or first > len(turns):
-        raise ValueError("turns do not come in pairs, or first_visible lies behind them")
+    exchanges = tuple(
+        Exchange(_count(item["first_visible"]), _count(item["attempt"])) for item in content["exchanges"]
+    )
+    if len(turns) != 2 * len(exchanges):
+        raise ValueError("turns do not come in pairs with an exchange each")
+    if any(exchange.first_visible > 2 * index for index, exchange in enumerate(exchanges)):
+        raise ValueError("first_visible lies behind its exchange")
+    if not all(isinstance(name, str) for name in content["functions"]):
+        raise ValueError("functions are no names")
+    preset = content["preset"]
     return Transcript(
         model=str(content["model"]),
         fingerprint=str(content["fingerprint"]),
+        preset=None if preset is None else str(preset),
         seed=_count(content["seed"]),
-        attempts=_count(content["attempts"]),
-        first_visible=first,
         generation_config=GenerationConfig(**content["generation_config"]),
+        settings=dict(content["settings"]),
+        functions=tuple(content["functions"]),
+        exchanges=exchanges,
         turns=turns,
     )
 

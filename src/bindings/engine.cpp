@@ -71,7 +71,7 @@ void register_engine(py::module_& m) {
            "scored"_a = 0, "logits"_a = false)
       .def("__len__", [](const Work& w) { return w.tokens.size(); });
 
-  py::class_<Candidate>(m, "Candidate").def_readonly("id", &Candidate::id).def_readonly("score", &Candidate::logit);
+  py::class_<Candidate>(m, "Candidate").def_readonly("id", &Candidate::id).def_readonly("score", &Candidate::score);
 
   py::class_<Outcome>(m, "Outcome")
       .def_readonly("token", &Outcome::token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -9,7 +10,11 @@ import click
 from rich.markup import escape
 
 from dialocpp.decoding import override
-from dialocpp.session import ChatSession, ReplyStream
+from dialocpp.errors import DialocppError
+from dialocpp.format_presets import AUTO, FORMATS, TEMPLATE
+from dialocpp.presets import PRESETS
+from dialocpp.reply_stream import ReplyStream
+from dialocpp.session import ChatSession
 
 from .options import Machine, Source, generation_options, machine_options, source_options
 from .output import console, notes, sentence, tolerant_streams
@@ -27,15 +32,33 @@ _DEMO = (
 @click.option(
     "--load", "saved", type=click.Path(dir_okay=False), help="Go on with a conversation that /save wrote."
 )
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="Decoding rules by name; see the README.")
+@click.option("--candidates", "num_candidates", type=int, help="Replies drawn at once, of which one is given.")
+@click.option("--reverse", metavar="MODEL", help="A reverse model that ranks the candidates.")
+@click.option("--persona", multiple=True, metavar="TEXT", help="A line that the model always sees; repeatable.")
+@click.option("--window", "window_tokens", type=int, metavar="N", help="Tokens of history that a reply sees.")
+@click.option("--avoid", "reply_filter", multiple=True, metavar="WORD", help="No reply with this word; repeatable.")
+@click.option(
+    "--format",
+    "chat_format",
+    type=click.Choice([AUTO, *FORMATS, TEMPLATE]),
+    help="How turns are laid out; auto: by the model's files.",
+)
 @generation_options
 @machine_options
 @source_options
 def chat(
-    model: str | None, saved: str | None, generation: dict[str, Any], machine: Machine, source: Source
+    model: str | None,
+    saved: str | None,
+    generation: dict[str, Any],
+    machine: Machine,
+    source: Source,
+    **settings: Any,
 ) -> None:
     """Talk to MODEL; /help lists what else can be said. With a pipe on stdin, each line is a message."""
     tolerant_streams()
-    session = _session(model, saved, generation, machine, source)
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
+    session = _session(model, saved, generation, machine, source, given)
     if model is None:
         notes.print(_DEMO, style="dim")
     if sys.stdin.isatty() and sys.stdout.isatty():
@@ -46,13 +69,22 @@ def chat(
 
 
 def _session(
-    model: str | None, saved: str | None, generation: dict[str, Any], machine: Machine, source: Source
+    model: str | None,
+    saved: str | None,
+    generation: dict[str, Any],
+    machine: Machine,
+    source: Source,
+    settings: dict[str, Any],
 ) -> ChatSession:
     seed = generation.pop("seed", None)
+    if saved is not None and (more := settings.keys() - {"reverse"}):
+        raise click.UsageError(f"--load goes on under the saved settings, but {min(more)} is given; leave one out.")
     loaded = machine.load(model, source)
+    if "reverse" in settings:
+        settings["reverse"] = machine.load(settings["reverse"], source)
     if saved is None:
-        return ChatSession(loaded, seed=seed, **generation)
-    session = ChatSession.load(saved, loaded)
+        return ChatSession(loaded, seed=seed, **settings, **generation)
+    session = ChatSession.load(saved, loaded, **settings)
     session.generation_config = override(session.generation_config, generation)
     session.seed = session.seed if seed is None else seed
     return session
@@ -69,6 +101,13 @@ def _at_terminal(conversation: Conversation) -> None:
             return
         if line.strip():
             _answer(conversation, line)
+            _prepare(conversation)
+
+
+def _prepare(conversation: Conversation) -> None:
+    """While the reply is being read, read what the next message follows on. It is no loss if that cannot be done."""
+    with contextlib.suppress(DialocppError, KeyboardInterrupt):
+        conversation.session.prepare()
 
 
 def _through_pipe(conversation: Conversation) -> None:

@@ -13,7 +13,8 @@ from rich.text import Text
 from dialocpp.decoding import override
 from dialocpp.errors import DialocppError
 from dialocpp.reply import Reply
-from dialocpp.session import ChatSession, ReplyStream
+from dialocpp.reply_stream import ReplyStream
+from dialocpp.session import ChatSession
 
 from .options import parse_setting
 from .output import console, facts, size
@@ -97,6 +98,7 @@ def _stats(conversation: Conversation, _: str) -> None:
         [
             ("model", f"{model.name}, {model.dtype}, {model.num_threads} threads"),
             ("turns", len(session.history)),
+            ("format", session.chat_format),
             ("KV cache", size(model.kv_bytes_in_use)),
         ]
     )
@@ -106,7 +108,11 @@ def _stats(conversation: Conversation, _: str) -> None:
     speed = timings.tokens_per_second(usage.completion_tokens)
     facts(
         [
-            ("last prompt", f"{usage.prompt_tokens} tokens, {usage.cached_tokens} of them cached"),
+            (
+                "last prompt",
+                f"{usage.prompt_tokens} tokens, {usage.cached_tokens} of them cached; "
+                f"{usage.recomputed_tokens} read again, {usage.prepared_tokens} in idle time",
+            ),
             (
                 "last reply",
                 f"{usage.completion_tokens} tokens, ended by {reply.finish_reason}, seed {reply.seed}",
@@ -114,8 +120,18 @@ def _stats(conversation: Conversation, _: str) -> None:
             ("first token", f"{1000 * timings.time_to_first_token:.1f} ms"),
             ("speed", f"{speed:.0f} tokens/s" if speed else "one token only"),
             ("dropped turns", reply.dropped_turns),
+            ("candidates", f"{len(reply.candidates)} with {usage.generated_tokens} tokens, {reply.retries} retries"),
         ]
     )
+
+
+def _candidates(conversation: Conversation, _: str) -> None:
+    if conversation.last is None:
+        raise ValueError("There is no reply yet; say something first.")
+    for candidate in conversation.last.candidates:
+        scores = ", ".join(f"{name} {score:.2f}" for name, score in candidate.scores.items())
+        mark = candidate.rejected_because or scores or "could be given"
+        console.print(Text.assemble((f"{mark}: ", "dim"), candidate.text))
 
 
 def _set(conversation: Conversation, text: str) -> None:
@@ -144,6 +160,7 @@ COMMANDS = {
     "/regen": Slash("", "another reply to the last message", _regen),
     "/history": Slash("", "the conversation so far", _history),
     "/save": Slash("FILE", "write the conversation to a file", _save),
+    "/candidates": Slash("", "what else the last reply could have been", _candidates),
     "/stats": Slash("", "what the last reply cost", _stats),
     "/set": Slash("KEY=VALUE", "a generation argument, such as temperature=0.7 or do_sample=false", _set),
     "/reset": Slash("", "forget everything and begin anew", _reset),
