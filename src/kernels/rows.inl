@@ -63,7 +63,8 @@ DIALO_INLINE Vec vactivate(Vec x) {
   } else if constexpr (kind == Activation::kSilu) {
     return vmul(x, vsigmoid(x));
   } else {
-    return vselect_lt(x, vset1(0.0f), vset1(0.0f), x);  // vmax would make 0 of a NaN
+    const Vec zero = vset1(0.0f);
+    return vselect_lt(x, zero, vfma(x, zero, zero), x);  // vmax would make 0 of a NaN; 0 · x stays NaN for −∞
   }
 }
 
