@@ -248,6 +248,20 @@ def test_a_cancelled_retry_keeps_what_was_shown(model: Model, script: Script) ->
     assert chat.history[-1]["content"] == text
 
 
+def test_a_stop_string_is_not_shown(model: Model, script: Script) -> None:
+    script("Hello. User: hi")
+    stream = session(model, stop_strings=["User:"]).stream("a")
+    pieces = list(stream)
+    assert "".join(pieces) == stream.reply.text == "Hello. "
+
+
+def test_logprobs_reach_the_reply(model: Model) -> None:
+    reply = ChatSession(model, seed=1, top_logprobs=1, max_new_tokens=8).reply("Hello")
+    assert len(reply.logprobs) == reply.usage.completion_tokens
+    total = reply.candidates[-1].logprob
+    assert total == pytest.approx(sum(token.logprob for token in reply.logprobs))
+
+
 # Candidates
 
 

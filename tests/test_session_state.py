@@ -177,8 +177,7 @@ def test_functions_are_asked_for(model: Model, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset(model: Model, name: str) -> None:
     preset = PRESETS[name]
-    if not preset.generation.keys() <= ARGUMENTS:
-        pytest.skip(f"needs {', '.join(preset.generation.keys() - ARGUMENTS)}")
+    assert preset.generation.keys() <= ARGUMENTS
     if preset.needs_reverse:
         with one_sentence(ValueError, "reverse="):
             ChatSession(model, preset=name)
@@ -187,9 +186,16 @@ def test_a_preset(model: Model, name: str) -> None:
         assert len(reply.candidates) == 16
         return
     chat = ChatSession(model, preset=name, seed=8)
-    assert chat.reply("Hello", max_new_tokens=12).text
+    reply = chat.reply("Hello", max_new_tokens=12)
+    assert reply.text
     if name == "default":
         assert chat.generation_config == ChatSession(model).generation_config
+    if name == "paper-beam":
+        ids = [*model.tokenizer.encode("Hello"), model.tokenizer.eos_token_id]
+        (alone,) = model.generate(ids, preset.generation_config, max_new_tokens=12)
+        assert reply.token_ids == reply.candidates[0].token_ids == alone.token_ids
+        assert reply.candidates[0].scores["beam"] == alone.score
+        assert chat.reply("And you?", max_new_tokens=12).usage.recomputed_tokens == 0
     if name == "model-card":
         assert chat.reply("And you?", max_new_tokens=12).token_ids == greedy(model, "Hello", "And you?")
 

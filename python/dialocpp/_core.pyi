@@ -119,10 +119,11 @@ class Sequence:
 class Work:
     """One sequence's part of a step: append `tokens`, and tell what is asked for about them.
 
-    `sampling`: choose the next token by these rules, and never one of `bans`; with `top_logprobs` >= 0 also that token's log-probability and so
-    many of the most probable ones, before the rules; with `n_best` > 0 instead of a choice the n best continuations
-    by their log-probability after the rules. `scored`: the log-probabilities of the last so many of `tokens`, each
-    given all before it. `logits`: the model's outputs after the last token.
+    `sampling`: choose the next token by these rules, and never one of `bans`; with `top_logprobs` >= 0 its
+    log-probability and so many of the most probable ones, before the rules; with `n_best` > 0 instead of a choice the
+    n best continuations by their log-probability after the rules. `scored`: the log-probabilities of the last so many
+    of `tokens`, each given all before it. `logits`: instead of a choice the model's outputs after the last token, after
+    the rules' processors if there is a sampling; `draw` goes on from there.
     """
 
     def __init__(
@@ -139,6 +140,9 @@ class Work:
     ) -> None: ...
     def __len__(self) -> int:
         """Number of tokens."""
+
+def draw(sampling: Sampling, position: int, scores: F32) -> int:
+    """Choose by processed logits (V,), as a step does it: the best one, or the warpers and a draw."""
 
 class Candidate:
     """A token and its score."""

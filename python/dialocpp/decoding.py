@@ -88,6 +88,8 @@ class GenerationConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, but is {getattr(self, name)}.")
         self._check_beams()
+        if self.logits_processor is not None and self.top_logprobs is not None:
+            raise ValueError("top_logprobs tells nothing about a logits_processor's choice; leave one of them out.")
         for name in ("max_time", "top_logprobs"):
             value = getattr(self, name)
             if value is not None and not value >= 0:

@@ -59,6 +59,13 @@ def score_after(host: Host, prefix: list[int], continuations: Sequence[list[int]
     return [job.logprobs for job in jobs]
 
 
+def score_texts(host: Host, texts: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+    """log P of each token of the second part of each text, given all before it; all in one batch."""
+    jobs = [Scoring(host.new_sequence(), prefix + ids, len(ids)) for prefix, ids in texts]
+    run(host, jobs)
+    return [job.logprobs for job in jobs]
+
+
 def outputs_after(host: Host, prefix: list[int], continuations: Sequence[list[int]]) -> list[_core.F32]:
     """The model's outputs (V or num_labels) behind each continuation of the same prefix, which is read once."""
     jobs = [Outputs(sequence, prefix + ids) for sequence, ids in _forks(host, prefix, continuations)]

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from . import _core
 from .decoding import LogitsProcessor
 
@@ -78,16 +80,15 @@ class Scoring:
         return len(self.logprobs) == self.scored
 
     def plan(self, budget: int) -> list[_core.Work]:
-        # The row of the last scored token is read again with the next piece: it scores the token behind it.
-        start = len(self.sequence) if not self.logprobs else self._first + len(self.logprobs)
-        if start < len(self.sequence):
-            self.sequence.truncate(start)
-        if start < self._first:
-            return [_core.Work(self.sequence, self.tokens[start : min(start + budget, self._first)])]
-        # A scored row costs a row of the head too.
-        rows = max(budget // 2, 2)
-        piece = self.tokens[start : start + rows]
-        return [_core.Work(self.sequence, piece, scored=len(piece) - 1)]
+        # A token is scored by the row before it, so that row is read again with the next piece.
+        start = min(len(self.sequence), self._first + len(self.logprobs))
+        self.sequence.truncate(start)
+        row = max(start, self._first)
+        end = min(len(self.tokens), start + budget)
+        # A scored row costs a row of the head too; at least one is scored once the prefix is read.
+        end = min(end, row + 1 + max(budget // 2, 1))
+        end = max(end, start + 2 if start == row else 0)
+        return [_core.Work(self.sequence, self.tokens[start:end], scored=max(0, end - 1 - row))]
 
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         self.logprobs += outcomes[0].logprobs
@@ -209,13 +210,14 @@ class Request:
             return [_core.Work(self.sequence, tokens)]
         if self.processor is None:
             return [_core.Work(self.sequence, tokens, self.sampling, top_logprobs=self.top_logprobs)]
-        return [_core.Work(self.sequence, tokens, logits=True)]
+        return [_core.Work(self.sequence, tokens, self.sampling, logits=True)]
 
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         outcome = outcomes[0]
+        token = outcome.token
         if self.processor is not None and len(outcome.logits):
-            outcome = self._choose(outcome.logits)
-        if outcome.token < 0:
+            token = self._draw(self.processor, outcome.logits)
+        if token < 0:
             return
         now = time.perf_counter()
         if not self.generated:
@@ -224,8 +226,8 @@ class Request:
         if self.top_logprobs >= 0:
             top = tuple((c.id, c.score) for c in outcome.best)
             del self.logprobs[len(self.generated) :]
-            self.logprobs.append(TokenLogprob(outcome.token, outcome.logprob, top))
-        generated = [*self.generated, outcome.token]
+            self.logprobs.append(TokenLogprob(token, outcome.logprob, top))
+        generated = [*self.generated, token]
         if self.stops is not None and self.stops(generated):
             self._end = len(generated), "stop"
         elif self.max_time is not None and now - self.submitted > self.max_time:
@@ -236,8 +238,18 @@ class Request:
     def give_back(self) -> None:
         cut_to(self.sequence, self.cached_tokens)
 
-    def _choose(self, logits: _core.F32) -> _core.Outcome:
-        raise NotImplementedError
+    def _draw(self, processor: LogitsProcessor, scores: _core.F32) -> int:
+        tokens = self.prompt + self.generated
+        changed = processor(list(tokens), scores)
+        if changed is None:
+            changed = scores
+        changed = np.asarray(changed, np.float32)
+        if changed.shape != scores.shape or np.isnan(changed).any():
+            raise ValueError(
+                f"logits_processor must give numbers of shape {scores.shape}, but gave shape {changed.shape}"
+                f"{' with NaN' if changed.shape == scores.shape else ''}."
+            )
+        return _core.draw(self.sampling, len(tokens), changed)
 
 
 def cut_to(sequence: _core.Sequence, length: int) -> None:

@@ -32,7 +32,8 @@ PRESETS = {
     # The card's max_length of 1000 counts the prompt; here the model's positions end a reply that long.
     "model-card": Preset("microsoft/DialoGPT's card: greedy, nothing altered", {"max_new_tokens": 1000}),
     "paddle": Preset("PaddleNLP's demo", {"do_sample": True, "top_k": 5, "max_new_tokens": 32}),
-    "paper-beam": Preset("the paper's beam search (arXiv:1911.00536)", {"num_beams": 10}),
+    # At least a token: the most probable reply of all is often to say nothing.
+    "paper-beam": Preset("the paper's beam search (arXiv:1911.00536)", {"num_beams": 10, "min_new_tokens": 1}),
     "paper-mmi": Preset(
         "the paper's 16 samples, ranked by a reverse model (arXiv:1911.00536)",
         {"do_sample": True, "top_k": 10},

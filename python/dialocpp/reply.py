@@ -73,7 +73,8 @@ class Generation:
 class Candidate:
     """One reply that was considered. `scores` are by ranker's name, `total` their weighted sum, higher is better.
 
-    `logprob` is log P of the reply, with its end-of-text, if `top_logprobs` asked for it. `rejected_because`: `empty`, `repeats a turn`,
+    `logprob` is log P of the reply, its end-of-text included, if `top_logprobs` asked for it.
+    `rejected_because`: `empty`, `repeats a turn`,
     `repeats a sentence` or `filtered`; None for a reply that could be given.
     """
 

@@ -6,8 +6,10 @@ callers that leave are ordinary Python between two steps, and an idle process do
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from . import _core
@@ -138,8 +140,16 @@ class Scheduler:
     def _commit(self, planned: list[tuple[Job, list[_core.Work]]], outcomes: list[_core.Outcome]) -> None:
         start = 0
         for job, work in planned:
-            job.commit(outcomes[start : start + len(work)])
+            self._commit_one(job, outcomes[start : start + len(work)])
             start += len(work)
+
+    @staticmethod
+    def _commit_one(job: Job, outcomes: Sequence[_core.Outcome]) -> None:
+        """What a job calls may be its caller's own function: an error in that is nobody else's."""
+        try:
+            job.commit(outcomes)
+        except Exception as error:
+            job.error = error.with_traceback(None)
 
     def _run_alone(self, planned: list[tuple[Job, list[_core.Work]]], error: Exception) -> None:
         """One job's error must not reach the others: run each by itself and note whose it was."""
@@ -165,5 +175,7 @@ def _fail(job: Job, error: Exception) -> None:
 
 
 def _bare(error: Exception) -> Exception:
-    """The error without its traceback: held by a job, that would hold the job and its pages."""
-    return type(error)(*error.args)
+    """A copy without the traceback: held by a job, that would hold the job and its pages."""
+    with suppress(Exception):  # a caller's own exception may not be copyable
+        return copy.copy(error).with_traceback(None)
+    return error

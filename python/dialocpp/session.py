@@ -221,6 +221,8 @@ class ChatSession:
             raise ValueError(
                 f"{path} was held with {missing[0]}, which a file cannot hold; give {missing[0]}= to load()."
             )
+        if unknown := saved.settings.keys() - SETTINGS:
+            raise ValueError(f"{path} is a damaged conversation: there is no setting {min(unknown)!r}.")
         try:
             chat = cls(model, saved.generation_config, seed=saved.seed, **(saved.settings | functions))
         except TypeError as error:

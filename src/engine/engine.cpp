@@ -25,9 +25,13 @@ struct Question {
   int32_t target;
 };
 
-void answer(Sampler& sampler, const Work& work, std::span<const int32_t> tokens, std::span<float> logits, Outcome& out) {
-  if (work.logits) out.logits.assign(logits.begin(), logits.end());
-  if (!work.sampling) return;
+void answer(Sampler& sampler, const Work& work, std::span<const int32_t> tokens, std::span<float> logits,
+            Outcome& out) {
+  if (work.logits) {
+    if (work.sampling) sampler.process(*work.sampling, tokens, logits, work.bans);
+    out.logits.assign(logits.begin(), logits.end());
+    return;
+  }
   if (work.n_best > 0) {
     out.best = sampler.n_best(*work.sampling, tokens, logits, work.n_best, work.bans);
     return;

@@ -45,7 +45,7 @@ struct Work {
   int n_best = 0;                            // > 0: instead, the best continuations by these rules, for a beam search
   int top_logprobs = -1;                     // ≥ 0: beside the choice, so many of the most probable tokens
   int scored = 0;                            // log-probabilities of the last so many of `tokens`
-  bool logits = false;                       // the outputs after the last token
+  bool logits = false;                       // instead, the outputs after the last token, processed by these rules
 };
 
 // What a work asked for; the rest is empty.

@@ -23,7 +23,7 @@ uint64_t mix(uint64_t z) {
 }
 
 // The index at which the cumulated weights exceed u · total.
-std::size_t draw(std::span<const float> weights, double total, double u) {
+std::size_t index_at(std::span<const float> weights, double total, double u) {
   double sum = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     sum += weights[i];
@@ -39,28 +39,32 @@ std::size_t draw(std::span<const float> weights, double total, double u) {
 
 double uniform(uint64_t seed, uint64_t position) { return double(mix(mix(seed) ^ mix(~position)) >> 11) * 0x1p-53; }
 
-void Sampler::process(const Sampling& rules, Ids tokens, Ids bans, std::span<float> logits) {
+void Sampler::process(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
   check_finite(logits);
   processors_.apply(rules, tokens, bans, logits);
 }
 
-int32_t Sampler::choose(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
-  process(rules, tokens, bans, logits);
+int32_t Sampler::draw(const Sampling& rules, int64_t position, std::span<const float> scores) {
   // Nothing is left when the rules ban every token: the reply ends.
   const int32_t end = rules.eos_token_ids.empty() ? 0 : rules.eos_token_ids[0];
   if (!rules.do_sample) {
-    const int32_t best = argmax(logits);
-    return logits[best] == kBanned ? end : best;
+    const int32_t best = argmax(scores);
+    return scores[best] == kBanned ? end : best;
   }
-  warpers_.apply(rules, logits);
+  warpers_.apply(rules, scores);
   if (warpers_.candidates().empty()) return end;
-  const double u = uniform(rules.seed, tokens.size() - rules.reply_start);
-  return warpers_.candidates()[draw(warpers_.weights(), warpers_.total(), u)].id;
+  const double u = uniform(rules.seed, position - rules.reply_start);
+  return warpers_.candidates()[index_at(warpers_.weights(), warpers_.total(), u)].id;
+}
+
+int32_t Sampler::choose(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
+  process(rules, tokens, logits, bans);
+  return draw(rules, int64_t(tokens.size()), logits);
 }
 
 std::vector<float> Sampler::distribution(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
   std::vector<float> probabilities(logits.size(), 0.0f);
-  process(rules, tokens, bans, logits);
+  process(rules, tokens, logits, bans);
   if (!rules.do_sample) {
     const int32_t best = argmax(logits);
     if (logits[best] != kBanned) probabilities[best] = 1;

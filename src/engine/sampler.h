@@ -25,6 +25,10 @@ class Sampler {
   // One token; the first end-of-text when the rules ban every token. `logits` are changed in place.
   int32_t choose(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
 
+  // Its two halves: the processors, in place, and the choice by what they left. `position`: that of the chosen token.
+  void process(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
+  int32_t draw(const Sampling& rules, int64_t position, std::span<const float> scores);
+
   // The distribution that `choose` draws from: probability of each id, 0 for those that the rules remove.
   std::vector<float> distribution(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
 
@@ -39,7 +43,6 @@ class Sampler {
   void top_logprobs(std::span<const float> logits, int n, std::vector<Candidate>& out);
 
  private:
-  void process(const Sampling& rules, Ids tokens, Ids bans, std::span<float> logits);
   void highest(std::span<const float> scores, int n, std::vector<Candidate>& out);
 
   const Kernels& kernels_;

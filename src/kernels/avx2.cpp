@@ -45,6 +45,7 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) { return {dot8(sum.lo, act, w.l
 constexpr int kF32Rows = 6, kF32Blocks = 1;
 // 8 accumulators; the others hold two activations' halves, weights and intermediate products.
 constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 2;
+constexpr bool kI8TileAhead = false;
 constexpr int kAttentionRows = 2, kAttentionWidth = 2;
 
 #include "kernels/rows.inl"

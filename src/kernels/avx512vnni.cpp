@@ -44,7 +44,8 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) { return Acc(_mm512_dpbusd_epi3
 
 // 32 registers: 24 accumulators, three of weights, one of activations.
 constexpr int kF32Rows = 8, kF32Blocks = 3;
-constexpr int kI8Rows = 8, kI8Blocks = 3, kI8RowBlocks = 2;
+constexpr int kI8Rows = 8, kI8Blocks = 3, kI8RowBlocks = 6;
+constexpr bool kI8TileAhead = true;
 constexpr int kAttentionRows = 8, kAttentionWidth = 2;
 
 #include "kernels/rows.inl"

@@ -35,6 +35,7 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) {
 
 // 8 accumulators hide the instruction's latency; two registers of weights, one of activations.
 constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 2;
+constexpr bool kI8TileAhead = false;
 
 #include "kernels/tile.inl"
 #include "kernels/gemm_i8.inl"

@@ -30,29 +30,39 @@ DIALO_INLINE void store_i8(const GemmI8& g, Acc sum, int row, int block) {
   vstore(out, y);
 }
 
+// Weights that the next blocks will need, fetched while the products of these blocks run: alone, products and memory
+// would take turns, since a latency is longer than what the CPU looks ahead. The passes over one group of blocks share
+// the work, each fetches its part: `stride` bytes of each next block in every k-step, from `offset` on.
+struct Ahead {
+  int64_t offset;
+  int stride;
+};
+
 // `a` points at the tile's first row, whose groups are `step` bytes apart.
-template <int R, int B, int... I>
-DIALO_INLINE void tile_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Indices<I...>) {
+template <int R, int B, int... I, int... Blocks>
+DIALO_INLINE void tile_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Ahead ahead, Indices<I...>,
+                          Indices<Blocks...>) {
   const int64_t block_size = int64_t(g.groups) * kBlockBytes;
   const int8_t* w = g.weight + block * block_size;
   Acc sum[R * B] = {(void(I), acc_zero())...};
-  for (int k = 0; k < g.groups; ++k, w += kBlockBytes, a += step) {
+  const int8_t* next = w + ahead.offset;
+  for (int k = 0; k < g.groups; ++k, w += kBlockBytes, a += step, next += ahead.stride) {
+    if constexpr (kI8TileAhead) (__builtin_prefetch(next + Blocks * block_size, 0, 2), ...);
     step_i8<B>(sum, a, w, block_size, UpTo<R>(), UpTo<B>());
   }
   (store_i8(g, sum[I], row + I / B, block + I % B), ...);
 }
 
-// One row reads its weights once: at memory speed with two blocks side by side, two k-steps in flight and a prefetch
-// about 4 KiB ahead.
+// One row reads its weights once: at memory speed with a few blocks side by side and two k-steps in flight.
 template <int B, int... I>
-DIALO_INLINE void row_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Indices<I...> all) {
-  constexpr int kAhead = 4096;
+DIALO_INLINE void row_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Ahead ahead, Indices<I...> all) {
   const int64_t block_size = int64_t(g.groups) * kBlockBytes;
   const int8_t* w = g.weight + block * block_size;
+  const int8_t* next = w + ahead.offset;
   Acc even[B] = {(void(I), acc_zero())...}, odd[B] = {(void(I), acc_zero())...};
   int k = 0;
-  for (; k + 2 <= g.groups; k += 2, w += 2 * kBlockBytes, a += 2 * step) {
-    ((__builtin_prefetch(w + I * block_size + kAhead), __builtin_prefetch(w + I * block_size + kAhead + kBlockBytes)), ...);
+  for (; k + 2 <= g.groups; k += 2, w += 2 * kBlockBytes, a += 2 * step, next += 2 * kBlockBytes) {
+    ((__builtin_prefetch(next + I * block_size, 0, 2), __builtin_prefetch(next + I * block_size + kBlockBytes, 0, 2)), ...);
     step_i8<B>(even, a, w, block_size, UpTo<1>(), all);
     step_i8<B>(odd, a + step, w + kBlockBytes, block_size, UpTo<1>(), all);
   }
@@ -61,30 +71,32 @@ DIALO_INLINE void row_i8(const GemmI8& g, const uint8_t* a, int64_t step, int ro
 }
 
 template <int R, int B>
-DIALO_INLINE void blocks_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block) {
+DIALO_INLINE void blocks_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Ahead ahead) {
   if constexpr (R == 1) {
-    row_i8<B>(g, a, step, row, block, UpTo<B>());
+    row_i8<B>(g, a, step, row, block, ahead, UpTo<B>());
   } else {
-    tile_i8<R, B>(g, a, step, row, block, UpTo<R * B>());
+    tile_i8<R, B>(g, a, step, row, block, ahead, UpTo<R * B>(), UpTo<B>());
   }
 }
 
 template <int R>
-static void rows_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int rows, int block0, int block1) {
+static void rows_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int rows, int block0, int block1,
+                    Ahead ahead) {
   if (rows == R) {
     constexpr int B = R == 1 ? kI8RowBlocks : kI8Blocks;
     int block = block0;
-    for (; block + B <= block1; block += B) blocks_i8<R, B>(g, a, step, row, block);
-    for (; block < block1; ++block) blocks_i8<R, 1>(g, a, step, row, block);
+    for (; block + B <= block1; block += B) blocks_i8<R, B>(g, a, step, row, block, ahead);
+    for (; block < block1; ++block) blocks_i8<R, 1>(g, a, step, row, block, ahead);
     return;
   }
-  if constexpr (R > 1) rows_i8<R - 1>(g, a, step, row, rows, block0, block1);
+  if constexpr (R > 1) rows_i8<R - 1>(g, a, step, row, rows, block0, block1, ahead);
 }
 
 static void gemm_i8(const GemmI8& g, int M, int row0, int row1, int block0, int block1) {
   const int64_t row_bytes = int64_t(g.groups) * kGroup;
   // A few blocks of weights stay in the cache while all rows pass over them.
   const int width = row1 - row0 == 1 ? kI8RowBlocks : kI8Blocks;
+  const int passes = (row1 - row0 + kI8Rows - 1) / kI8Rows;
   for (int block = block0; block < block1; block += width) {
     const int end = block + width < block1 ? block + width : block1;
     for (int tile = row0; tile < row1; tile += kTileRows) {
@@ -93,7 +105,9 @@ static void gemm_i8(const GemmI8& g, int M, int row0, int row1, int block0, int 
       const uint8_t* a = g.a + tile * row_bytes;
       for (int r = 0; r < rows; r += kI8Rows) {
         const int some = rows - r < kI8Rows ? rows - r : kI8Rows;
-        rows_i8<kI8Rows>(g, a + r * kGroup, int64_t(height) * kGroup, tile + r, some, block, end);
+        const int pass = (tile - row0 + r) / kI8Rows, stride = kBlockBytes / passes;
+        const Ahead ahead{(width * int64_t{kLanes} * kGroup + pass * stride) * g.groups, stride};
+        rows_i8<kI8Rows>(g, a + r * kGroup, int64_t(height) * kGroup, tile + r, some, block, end, ahead);
       }
     }
   }
