@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import gpt2_config, random_gpt2
-from dialocpp import Model, _core
+from dialocpp import Model
 from dialocpp.generation import run, score_after, score_texts
 from dialocpp.jobs import Reading, Scoring
 from dialocpp.stop_strings import StopStrings, cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 EOS = 300
@@ -200,7 +201,7 @@ def test_a_deadline_ends_a_reply_after_a_token(model: Model) -> None:
 def test_a_logits_processor_sees_what_the_rules_left_and_has_the_last_word(model: Model) -> None:
     prompt, seen = ids(9), []
 
-    def processor(tokens: list[int], logits: _core.F32) -> None:
+    def processor(tokens: list[int], logits: NDArray[np.float32]) -> None:
         seen.append(list(tokens))
         assert np.isneginf(logits[EOS]) == (len(tokens) < len(prompt) + 3), "min_new_tokens comes before"
         logits[:] = -math.inf
@@ -223,7 +224,7 @@ def test_an_idle_logits_processor_changes_nothing(model: Model) -> None:
 
 
 def test_an_error_in_a_logits_processor_is_the_callers_alone(model: Model) -> None:
-    def broken(tokens: list[int], logits: _core.F32) -> None:
+    def broken(tokens: list[int], logits: NDArray[np.float32]) -> None:
         raise LookupError("mine")
 
     with pytest.raises(LookupError, match="mine"):

@@ -87,24 +87,49 @@ class Model:
     def weight_bytes(self) -> int: ...
 
 class Sampling:
-    """How the next token is chosen; the rules' meaning and order are Hugging Face's. ValueError on a bad value."""
+    """The rules of one request; their meaning and order are Hugging Face's. ValueError on a bad value.
+
+    Lists may name ids that the vocabulary lacks: nothing happens.
+    """
 
     def __init__(
         self,
         *,
         do_sample: bool = False,
+        sequence_bias: Seq[tuple[Seq[int], float]] = (),
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        no_repeat_ngram_size: int = 0,
+        bad_words_ids: Seq[Seq[int]] = (),
+        min_new_tokens: int = 0,
+        forced_eos_token_ids: Seq[int] = (),
+        suppress_tokens: Seq[int] = (),
+        begin_suppress_tokens: Seq[int] = (),
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        no_repeat_ngram_size: int = 0,
-        min_new_tokens: int = 0,
+        min_p: float = 0.0,
+        typical_p: float = 1.0,
+        epsilon_cutoff: float = 0.0,
+        eta_cutoff: float = 0.0,
         eos_token_ids: Seq[int] = (),
         seed: int = 0,
         reply_start: int = 0,
         penalty_start: int = 0,
+        max_length: int = 0,
     ) -> None:
-        """`reply_start`: the position of the reply's first token; `penalty_start`: the first that penalties look at."""
+        """`reply_start`: the position of the reply's first token; `penalty_start`: the first position that
+        repetition_penalty and no_repeat_ngram_size look at; `max_length`: tokens that the sequence can have at most
+        (0: unknown), of which forced_eos_token_ids is the last.
+        """
+
+def choose(sampling: Sampling, tokens: Seq[int], logits: F32, bans: Seq[int] = ()) -> int:
+    """The token that these rules choose for a row of logits (V,), which is left alone.
+
+    `tokens`: the whole sequence so far; `bans`: ids that may not follow now. BackendError for logits that are not
+    finite, ValueError for tokens outside the vocabulary.
+    """
 
 class Sequence:
     """Token ids and their KV cache. Owns its positions; frees its pages when dropped."""

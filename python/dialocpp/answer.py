@@ -7,6 +7,7 @@ several candidates, or a filter that needs the whole text, the reply is shown on
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ from .scheduler import CancelledJobError
 from .stop_strings import StopStrings
 
 GUARD, FALLBACK, CANCELLED = "guard", "fallback", "cancelled"
+
+# Why a candidate was passed over that no guard objects to: it was not finished, or not ranked, in time.
+LATE = "too late"
+# Of `max_time`, what candidates may take when they are ranked afterwards: ranking reads each of them once more.
+_DRAWING = 0.7
+_RANKED_AT_ONCE = 4  # candidates, where there is a time limit
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Answer:
         self.candidates: list[Candidate] = []
         self._model = model
         self._task = task
+        self._started = time.perf_counter()
         self._requests: list[Request | BeamSearch] = []
         self._generated = 0  # tokens of attempts that are over
         self._stopped = False
@@ -130,7 +138,8 @@ class Answer:
             yield from self._one() if self._task.streams else self._many()
             if self.finish_reason is not None:
                 return
-            if self.retries == self._task.max_retries:
+            late = self._task.config.max_time is not None and self._elapsed() > self._task.config.max_time
+            if late or self.retries == self._task.max_retries:
                 yield self._last_resort()
                 return
             self._cancel()
@@ -159,6 +168,9 @@ class Answer:
         else:
             seed = self._task.seed_of(self.retries, index)
             request = self._model.request(sequence, prompt, config, seed=seed, penalty_start=start)
+        if config.max_time is not None:
+            share = _DRAWING if self._task.ranking else 1.0
+            request.max_time = max(0.0, share * config.max_time - self._elapsed())
         self._requests.append(request)
         if self._stopped:
             raise CancelledJobError
@@ -202,17 +214,48 @@ class Answer:
 
     def _many(self) -> Iterator[str]:
         """Several candidates in one batch, on one reading of the prompt; the best that will do is shown whole."""
-        task = self._task
         drawn = self._beams() if isinstance(self._requests[0], BeamSearch) else self._samples()
-        scored = task.ranking.scored(task.context, [candidate for _, candidate in drawn])
+        whole = [candidate.finish_reason != "max_time" for _, candidate in drawn]
+        verdicts = [
+            # Half a reply is better than none, but no better than a whole one.
+            LATE if any(whole) and not complete else self._task.guard.verdict(candidate.text)
+            for (_, candidate), complete in zip(drawn, whole, strict=True)
+        ]
         judged = [
-            (request, dataclasses.replace(candidate, rejected_because=task.guard.verdict(candidate.text)))
-            for (request, _), candidate in zip(drawn, scored, strict=True)
+            (request, dataclasses.replace(candidate, rejected_because=verdict))
+            for (request, candidate), verdict in zip(drawn, verdicts, strict=True)
+        ]
+        ranked = iter(self._ranked([candidate for _, candidate in judged if candidate.rejected_because is None]))
+        judged = [
+            (request, next(ranked) if candidate.rejected_because is None else candidate)
+            for request, candidate in judged
         ]
         self.candidates += [candidate for _, candidate in judged]
         fine = [(request, candidate) for request, candidate in judged if candidate.rejected_because is None]
         if fine:
             yield from self._take(*min(fine, key=lambda pair: -pair[1].total))
+
+    def _ranked(self, candidates: list[Candidate]) -> list[Candidate]:
+        """The candidates with their scores; without one where the time was up."""
+        context, ranking, limit = self._task.context, self._task.ranking, self._task.config.max_time
+        if limit is None or not ranking:
+            return ranking.scored(context, candidates)
+        ranked: list[Candidate] = []
+        taken = 0.0
+        for start in range(0, len(candidates), _RANKED_AT_ONCE):
+            some = candidates[start : start + _RANKED_AT_ONCE]
+            begun = self._elapsed()
+            # The first are always ranked; then as many as fit if the next take as long as those before.
+            if start and begun + taken > limit:
+                ranked += [dataclasses.replace(candidate, rejected_because=LATE) for candidate in some]
+                continue
+            ranked += ranking.scored(context, some)
+            taken = self._elapsed() - begun
+        return ranked
+
+    def _elapsed(self) -> float:
+        """Seconds since the answer was begun."""
+        return time.perf_counter() - self._started
 
     def _samples(self) -> list[tuple[Request | BeamSearch, Candidate]]:
         scheduler, first = self._model.scheduler, self._requests[0]

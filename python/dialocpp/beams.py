@@ -69,6 +69,7 @@ class BeamSearch:
     diversity_penalty: float = 0.0
     stops: Callable[[list[int]], bool] | None = None
     max_time: float | None = None  # seconds, from `begin`
+    bans: Callable[[list[int]], Sequence[int]] | None = None  # tokens that may not follow these of a reply
     cached_tokens: int = 0
     error: Exception | None = None
     cancelled: bool = False
@@ -113,11 +114,11 @@ class BeamSearch:
             tokens = self.prompt[start : start + budget]
             if start + len(tokens) < len(self.prompt):
                 return [_core.Work(self.sequence, tokens)]
-            return [self._asking(self.sequence, tokens)]
+            return [self._asking(self.sequence, tokens, [])]
         work = []
         for beam in self._running():
             beam.sequence.truncate(len(self.prompt) + len(beam.generated) - 1)
-            work.append(self._asking(beam.sequence, beam.generated[-1:]))
+            work.append(self._asking(beam.sequence, beam.generated[-1:], beam.generated))
         return work
 
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
@@ -145,10 +146,11 @@ class BeamSearch:
     def _running(self) -> list[_Beam]:
         return [beam for group in self._groups if not group.done for beam in group.beams]
 
-    def _asking(self, sequence: _core.Sequence, tokens: list[int]) -> _core.Work:
+    def _asking(self, sequence: _core.Sequence, tokens: list[int], generated: list[int]) -> _core.Work:
         # Tokens that earlier groups took may fall behind: so many more are asked for.
         n_best = self._kept + (self.num_beams if self.diversity_penalty else 0)
-        return _core.Work(sequence, tokens, self.sampling, n_best=n_best)
+        bans = self.bans(generated) if self.bans else ()
+        return _core.Work(sequence, tokens, self.sampling, bans=bans, n_best=n_best)
 
     def _advance(
         self, group: _Group, best: dict[int, list[_core.Candidate]], taken: Counter[int]

@@ -6,10 +6,11 @@ import dataclasses
 import difflib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from . import _core
+from .token_rules import FORMS, Bias
 
 LogitsProcessor = Callable[[list[int], "_core.F32"], "_core.F32 | None"]
 """(token ids so far, logits (V,) after the processors) -> logits to go on with; None: the array as it was changed."""
@@ -47,9 +48,34 @@ def _check_type(name: str, value: object, kind: type) -> None:
 class GenerationConfig:
     """Generation arguments under Hugging Face's names and with its meaning; immutable.
 
-    The defaults are plain greedy decoding. `top_k=50` holds, as in transformers, once `do_sample` is True;
-    `eos_token_id=None` means the model's own, `seed=None` a fresh one for every call.
-    TypeError for a value of the wrong type, ValueError for one out of range.
+    The defaults are plain greedy decoding. TypeError for a value of the wrong type, ValueError for one out of range.
+    What sampling and greedy decoding obey, in the order in which it is applied:
+
+    - `sequence_bias`: `{(id, ...): bias}` or `[[ids, bias], ...]`: added to the logit of the last id where the tokens
+      before it are the others (transformers' SequenceBias).
+    - `logit_bias`: `{id: bias}`, the same for single tokens (OpenAI's).
+    - `repetition_penalty`: divides positive logits of tokens that were used, multiplies negative ones (CTRL, 2019).
+    - `presence_penalty`, `frequency_penalty`: taken from the logit of a token that the reply holds, once, and for each
+      time it occurs (OpenAI's; -100 to 100). The prompt does not count.
+    - `no_repeat_ngram_size`: no n tokens twice (Paulus et al. 2017).
+    - `bad_words_ids`: token sequences that never occur (transformers' NoBadWords).
+    - `bad_words`: words and phrases that the reply's text never holds, however capitalised, spaced or cut into tokens;
+      longer words that contain them may occur (`bad_words.py`).
+    - `min_new_tokens`: no end-of-text before.
+    - `forced_eos_token_id`: the last token that fits is this one, or one of these (transformers' ForcedEOSToken).
+    - `suppress_tokens`, `begin_suppress_tokens`: ids that never occur, or not as the first token (transformers').
+
+    What sampling (`do_sample=True`) draws from, in this order:
+
+    - `temperature`: divides the logits.
+    - `top_k`: the k most probable tokens; 0: all. The default of 50 is transformers'.
+    - `top_p`: the smallest set of most probable tokens that reaches p (Holtzman et al. 2020).
+    - `min_p`: tokens at least p times as probable as the most probable one (Nguyen et al. 2024); 0: off.
+    - `typical_p`: tokens whose surprise is nearest to the entropy, until they reach p (Meister et al. 2023).
+    - `epsilon_cutoff`: tokens of at least this probability (Hewitt et al. 2022); 0: off.
+    - `eta_cutoff`: of at least min(eta, sqrt(eta) * exp(-entropy)) (Hewitt et al. 2022); 0: off.
+
+    And around them: `max_new_tokens`; `eos_token_id`, None for the model's own; `seed`, None for a fresh one a call.
     """
 
     max_new_tokens: int = 64
@@ -58,8 +84,21 @@ class GenerationConfig:
     temperature: float = 1.0
     top_k: int = 50
     top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     no_repeat_ngram_size: int = 0
+    bad_words: Sequence[str] | None = None
+    bad_words_ids: Sequence[Sequence[int]] | None = None
+    sequence_bias: Mapping[tuple[int, ...], float] | Sequence[Sequence[Any]] | None = None
+    logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None
+    suppress_tokens: Sequence[int] | None = None
+    begin_suppress_tokens: Sequence[int] | None = None
+    forced_eos_token_id: int | Sequence[int] | None = None
     num_beams: int = 1
     length_penalty: float = 1.0
     early_stopping: bool | str = False
@@ -75,7 +114,11 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_type(field.name, getattr(self, field.name), type(field.default))
+            value = getattr(self, field.name)
+            if field.name not in FORMS:
+                _check_type(field.name, value, type(field.default))
+            elif value is not None:
+                object.__setattr__(self, field.name, FORMS[field.name](field.name, value))
         self._check_sizes()
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be 1 or more, but is {self.max_new_tokens}.")
@@ -141,35 +184,87 @@ class GenerationConfig:
         for name, value in [*ids, *counts]:
             if not -(2**31) <= value < 2**31:
                 raise ValueError(f"{name} must be below 2**31, but is {value}.")
-        for name in ("temperature", "top_p", "repetition_penalty"):
-            value = getattr(self, name)
-            if isinstance(value, int) and abs(value) > 2**1000:
-                raise ValueError(f"{name} must fit into a float, but has {value.bit_length()} bits.")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, float) and isinstance(value, int) and abs(value) > 2**1000:
+                raise ValueError(f"{field.name} must fit into a float, but has {value.bit_length()} bits.")
 
     def sampling(
-        self, *, eos_token_ids: Sequence[int], seed: int, reply_start: int, penalty_start: int
+        self,
+        *,
+        eos_token_ids: Sequence[int],
+        seed: int,
+        reply_start: int,
+        penalty_start: int,
+        max_length: int = 0,
+        banned_ids: Sequence[int] = (),
     ) -> _core.Sampling:
-        """The core's form of these rules for one reply; ValueError for a value out of range."""
+        """The core's form of these rules for one reply; ValueError for a value out of range.
+
+        `max_length`: tokens that prompt and reply have at most; `banned_ids`: those that `bad_words` bans everywhere.
+        """
+        rules: dict[str, Any] = {name: getattr(self, name) for name in _CORE_RULES}
+        ends = [(id_,) for id_ in eos_token_ids]  # as transformers: end-of-text alone is no bad word
         return _core.Sampling(
-            do_sample=self.do_sample,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            repetition_penalty=self.repetition_penalty,
-            no_repeat_ngram_size=self.no_repeat_ngram_size,
-            min_new_tokens=self.min_new_tokens,
-            eos_token_ids=list(eos_token_ids),
+            **rules,
+            sequence_bias=self._biases(),
+            bad_words_ids=[word for word in self.bad_words_ids or () if word not in ends],
+            suppress_tokens=[*(self.suppress_tokens or ()), *banned_ids],
+            begin_suppress_tokens=self.begin_suppress_tokens or (),
+            forced_eos_token_ids=_as_ids(self.forced_eos_token_id),
+            eos_token_ids=eos_token_ids,
             seed=seed,
             reply_start=reply_start,
             penalty_start=penalty_start,
+            max_length=max_length,
         )
+
+    def check_token_ids(self, vocab_size: int) -> None:
+        """ValueError when a rule that can only be a mistake names a token that this vocabulary lacks."""
+        named: dict[str, list[int]] = {
+            "sequence_bias or logit_bias": [id_ for ids, _ in self._biases() for id_ in ids],
+            "bad_words_ids": [id_ for ids in self.bad_words_ids or () for id_ in ids],
+            "forced_eos_token_id": list(_as_ids(self.forced_eos_token_id)),
+        }
+        for name, ids in named.items():
+            if ids and max(ids) >= vocab_size:
+                raise ValueError(
+                    f"{name} must hold token ids below {vocab_size} (the vocabulary), but holds {max(ids)}."
+                )
+
+    def _biases(self) -> list[Bias]:
+        """Of sequences and of single tokens."""
+        sequences = cast(tuple[Bias, ...], self.sequence_bias or ())
+        tokens = cast(tuple[tuple[int, float], ...], self.logit_bias or ())
+        return [*sequences, *(((id_,), bias) for id_, bias in tokens)]
 
     def eos_token_ids(self, default: Sequence[int]) -> tuple[int, ...]:
         """The ids that end a reply: this config's, or the model's `default`."""
-        if self.eos_token_id is None:
-            return tuple(default)
-        return (self.eos_token_id,) if isinstance(self.eos_token_id, int) else tuple(self.eos_token_id)
+        return tuple(default) if self.eos_token_id is None else _as_ids(self.eos_token_id)
 
+
+def _as_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+# The rules that the core takes as they stand.
+_CORE_RULES = (
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "no_repeat_ngram_size",
+    "min_new_tokens",
+)
 
 ARGUMENTS = frozenset(field.name for field in dataclasses.fields(GenerationConfig))
 
@@ -181,11 +276,16 @@ CHAT = GenerationConfig(
 )
 
 
+# What `do_sample=False` leaves of a sampling preset.
+KEPT_BY_GREEDY = ("max_new_tokens", "eos_token_id", "seed", *FORMS)
+
+
 def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationConfig:
     """`base` with the caller's arguments; TypeError names the nearest known argument for an unknown one.
 
-    `do_sample=False` on a sampling base is plain greedy decoding, as transformers does it: of the base's rules
-    only the lengths and end-of-text stay, the others hold when they are named again.
+    `do_sample=False` on a sampling base is plain greedy decoding: of the base's rules those in `KEPT_BY_GREEDY` stay
+    (lengths, end-of-text, and whatever names tokens or words: what was banned stays banned), the others, which tune
+    sampling, hold when they are named again.
     """
     for name in arguments:
         if name not in ARGUMENTS:
@@ -193,9 +293,7 @@ def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationCon
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(ARGUMENTS))}."
             raise TypeError(f"There is no generation argument {name!r}; {hint}")
     if arguments.get("do_sample") is False and base.do_sample:
-        base = dataclasses.replace(
-            GREEDY, max_new_tokens=base.max_new_tokens, eos_token_id=base.eos_token_id, seed=base.seed
-        )
+        base = dataclasses.replace(GREEDY, **{name: getattr(base, name) for name in KEPT_BY_GREEDY})
     return dataclasses.replace(base, **arguments)
 
 

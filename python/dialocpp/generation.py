@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from . import _core
+from .bad_words import WordGuard, word_guard
 from .beams import BeamSearch
 from .decoding import GenerationConfig
 from .errors import CapacityError
@@ -23,6 +24,7 @@ class Host(Protocol):
     tokenizer: Tokenizer
     eos_token_ids: tuple[int, ...]
     n_positions: int
+    vocab_size: int
 
     def new_sequence(self) -> _core.Sequence: ...
     def running(self, jobs: Sequence[Job]) -> AbstractContextManager[Scheduler]: ...
@@ -93,12 +95,11 @@ def reply_request(
     """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on."""
     check_length(host, prompt)
     eos_token_ids = config.eos_token_ids(host.eos_token_ids)
+    guard = _guard(host, config)
     return Request(
         sequence,
         prompt,
-        config.sampling(
-            eos_token_ids=eos_token_ids, seed=seed, reply_start=len(prompt), penalty_start=penalty_start
-        ),
+        _rules(host, prompt, config, seed=seed, penalty_start=penalty_start),
         config.max_new_tokens,
         eos_token_ids,
         host.n_positions,
@@ -106,6 +107,7 @@ def reply_request(
         processor=config.logits_processor,
         top_logprobs=-1 if config.top_logprobs is None else config.top_logprobs,
         max_time=config.max_time,
+        bans=guard.bans if guard else None,
     )
 
 
@@ -115,10 +117,11 @@ def beam_request(
     """A beam search, not yet submitted."""
     check_length(host, prompt)
     eos_token_ids = config.eos_token_ids(host.eos_token_ids)
+    guard = _guard(host, config)
     return BeamSearch(
         sequence,
         prompt,
-        config.sampling(eos_token_ids=eos_token_ids, seed=0, reply_start=len(prompt), penalty_start=penalty_start),
+        _rules(host, prompt, config, seed=0, penalty_start=penalty_start),
         config.num_beams,
         config.max_new_tokens,
         eos_token_ids,
@@ -129,7 +132,28 @@ def beam_request(
         diversity_penalty=config.diversity_penalty,
         stops=_stops(host, config),
         max_time=config.max_time,
+        bans=guard.bans if guard else None,
     )
+
+
+def _rules(
+    host: Host, prompt: list[int], config: GenerationConfig, *, seed: int, penalty_start: int
+) -> _core.Sampling:
+    config.check_token_ids(host.vocab_size)
+    guard = _guard(host, config)
+    return config.sampling(
+        eos_token_ids=config.eos_token_ids(host.eos_token_ids),
+        seed=seed,
+        reply_start=len(prompt),
+        penalty_start=penalty_start,
+        # The last token needs no position of its own: no step appends it.
+        max_length=min(len(prompt) + config.max_new_tokens, host.n_positions + 1),
+        banned_ids=guard.always if guard else (),
+    )
+
+
+def _guard(host: Host, config: GenerationConfig) -> WordGuard | None:
+    return word_guard(host.tokenizer, config.bad_words) if config.bad_words else None
 
 
 def check_length(host: Host, prompt: Sequence[int]) -> None:

@@ -144,6 +144,7 @@ class Request:
     processor: LogitsProcessor | None = None
     top_logprobs: int = -1
     max_time: float | None = None  # seconds, from `begin`
+    bans: Callable[[list[int]], Sequence[int]] | None = None  # tokens that may not follow these of the reply
     cached_tokens: int = 0
     generated: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -209,8 +210,15 @@ class Request:
         if start + len(tokens) < len(known):
             return [_core.Work(self.sequence, tokens)]
         if self.processor is None:
-            return [_core.Work(self.sequence, tokens, self.sampling, top_logprobs=self.top_logprobs)]
-        return [_core.Work(self.sequence, tokens, self.sampling, logits=True)]
+            return [
+                _core.Work(
+                    self.sequence, tokens, self.sampling, bans=self._banned(), top_logprobs=self.top_logprobs
+                )
+            ]
+        return [_core.Work(self.sequence, tokens, self.sampling, bans=self._banned(), logits=True)]
+
+    def _banned(self) -> Sequence[int]:
+        return self.bans(self.generated) if self.bans else ()
 
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         outcome = outcomes[0]

@@ -46,6 +46,15 @@ class Score:
         return math.exp(-self.total / len(self.logprobs))
 
 
+@dataclass(frozen=True)
+class Choice:
+    """One of several given replies. `probability` is that among them; `score.total` is log P of the reply."""
+
+    text: str
+    probability: float
+    score: Score
+
+
 class Model:
     """A GPT-2 in memory, for any number of sessions and threads.
 
@@ -65,6 +74,7 @@ class Model:
         self.name = checkpoint.name
         self.config: ModelConfig = checkpoint.config
         self.n_positions = checkpoint.config.n_positions
+        self.vocab_size = checkpoint.config.vocab_size
         self.dtype = checkpoint.dtype
         self.tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.eos_token_ids)
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
@@ -172,6 +182,23 @@ class Model:
         endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
         scored = score_after(self, prefix, endings)
         return [Score(tuple(ids), np.array(row, np.float32)) for ids, row in zip(endings, scored, strict=True)]
+
+    def choose(self, context: Sequence[str], choices: Sequence[str]) -> list[Choice]:
+        """Which of these replies would the model give? All of them, the most probable first.
+
+        P(choice | context, one of the choices is said); all are scored in one batch. ValueError for no choice or no
+        context.
+        """
+        scores = self.score_replies(context, choices)
+        if not scores:
+            raise ValueError("choices must hold at least one text, but is empty.")
+        totals = np.array([score.total for score in scores])
+        weights = np.exp(totals - totals.max())
+        chosen = [
+            Choice(text, float(weight), score)
+            for text, weight, score in zip(choices, weights / weights.sum(), scores, strict=True)
+        ]
+        return sorted(chosen, key=lambda choice: -choice.probability)
 
     def rank(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
         """How good is each reply after these turns, from 0 to 1? For a classifier with one label, as DialogRPT.

@@ -39,9 +39,6 @@ class FunctionRanker:
 AnyRanker = Ranker | Callable[[list[str], str], float]
 RankerArgument = AnyRanker | Sequence[AnyRanker | tuple[AnyRanker, float]]
 
-# Makes the ranker that `ChatSession(reverse=…)` stands for out of a reverse model.
-REVERSE_RANKER: Callable[[Any], Ranker] | None = None
-
 
 @dataclass(frozen=True)
 class Ranking:
@@ -50,19 +47,19 @@ class Ranking:
     weighted: tuple[tuple[Ranker, float], ...] = ()
 
     @classmethod
-    def of(cls, rankers: RankerArgument = (), reverse: Any = None) -> Ranking:
-        """From a ranker, a function, or a list of them, each alone or as (ranker, weight), and a reverse model."""
+    def of(cls, rankers: RankerArgument = ()) -> Ranking:
+        """From a ranker, a function, or a list of them, each alone or as (ranker, weight)."""
         given = [rankers] if callable(rankers) or isinstance(rankers, Ranker) else list(rankers)
-        if reverse is not None:
-            if REVERSE_RANKER is None:
-                raise ValueError("reverse= needs a ranker for reverse models, but this build has none.")
-            given.append(REVERSE_RANKER(reverse))
         pairs = [item if isinstance(item, tuple) else (item, 1.0) for item in given]
         weighted = tuple((_as_ranker(ranker), float(weight)) for ranker, weight in pairs)
         names = [ranker.name for ranker, _ in weighted]
         if len(set(names)) < len(names):
             raise ValueError(f"Rankers must have different names, but there are {', '.join(names)}.")
         return cls(weighted)
+
+    def also(self, ranker: Ranker, weight: float = 1.0) -> Ranking:
+        """With one ranker more."""
+        return Ranking.of([*self.weighted, (ranker, weight)])
 
     def __bool__(self) -> bool:
         return bool(self.weighted)
@@ -72,15 +69,18 @@ class Ranking:
         if not self.weighted:
             return list(candidates)
         scores = [dict(candidate.scores) for candidate in candidates]
+        # The same text drawn twice is ranked once.
+        different = list({candidate.text: candidate for candidate in candidates}.values())
         for ranker, _ in self.weighted:
-            values = [float(value) for value in ranker.score(context, candidates)]
-            if len(values) != len(candidates) or any(map(math.isnan, values)):
+            values = [float(value) for value in ranker.score(context, different)]
+            if len(values) != len(different) or any(map(math.isnan, values)):
                 raise ValueError(
-                    f"The ranker {ranker.name} must give {len(candidates)} numbers, one for each candidate, "
+                    f"The ranker {ranker.name} must give {len(different)} numbers, one for each candidate, "
                     f"but gave {values}."
                 )
-            for mine, value in zip(scores, values, strict=True):
-                mine[ranker.name] = value
+            by_text = dict(zip((candidate.text for candidate in different), values, strict=True))
+            for mine, candidate in zip(scores, candidates, strict=True):
+                mine[ranker.name] = by_text[candidate.text]
         for mine in scores:
             mine["total"] = sum(weight * mine[ranker.name] for ranker, weight in self.weighted)
         return [replace(candidate, scores=mine) for candidate, mine in zip(candidates, scores, strict=True)]

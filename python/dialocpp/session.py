@@ -22,12 +22,15 @@ from .guards import Guard
 from .in_background import in_background
 from .model import Model
 from .presets import preset_named
+from .rankers import MMI
 from .reply import Reply, Usage
 from .reply_stream import Claim, ReplyStream
 from .rerank import RankerArgument, Ranking
 from .settings import SETTINGS, ChatSettings
 from .transcript import Exchange
 from .window import Window
+
+_BY_REVERSE = "paper-mmi"
 
 
 class ChatSession:
@@ -36,7 +39,9 @@ class ChatSession:
     `preset`: a name of PRESETS, or else `generation_config`. `arguments` are GenerationConfig's, for every reply (each
     call can override them), and ChatSettings': `num_candidates, max_retries, echo_guard, reply_filter, fallback,
     window_tokens, persona, chat_format`. `rankers` choose among candidates: objects with `name` and `score`,
-    functions of (context, reply), or pairs of one and its weight; `reverse` is a reverse model to rank by.
+    functions of (context, reply), or pairs of one and its weight; then there are 16 candidates, unless
+    `num_candidates` says otherwise. `reverse`: a reverse model to rank by, as the preset `paper-mmi` unless another is
+    named. `max_time` holds for the whole answer: the best of as many candidates as fit.
 
     The default samples (top-k, top-p, no repeated 3-gram) and does not give a reply that is empty or was said before.
     `do_sample=False` is plain greedy decoding, which nothing alters unless it is asked for by name. With a `seed` the
@@ -55,9 +60,16 @@ class ChatSession:
         **arguments: Any,
     ) -> None:
         model.check_writes()
-        settings, self.generation_config = _settings(generation_config, preset, arguments)
+        ranked = reverse is not None or rankers != ()
+        settings, self.generation_config = _settings(
+            generation_config, _BY_REVERSE if reverse and not generation_config and not preset else preset, arguments
+        )
+        if ranked and "num_candidates" not in arguments and settings.num_candidates == 1:
+            settings = dataclasses.replace(settings, num_candidates=preset_named(_BY_REVERSE).num_candidates)
         GenerationConfig(seed=seed)  # TypeError or ValueError for what is no seed
-        self._ranking = Ranking.of(rankers, reverse)
+        self._ranking = Ranking.of(rankers)
+        if reverse is not None:
+            self._ranking = self._ranking.also(MMI(reverse))
         self._functions = [name for name, given in (("rankers", rankers != ()), ("reverse", reverse)) if given]
         if preset is not None and preset_named(preset).needs_reverse and not self._ranking:
             raise ValueError(f"The preset {preset!r} ranks by a reverse model; give one as reverse=.")

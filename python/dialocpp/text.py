@@ -15,6 +15,7 @@ from .checkpoint.tokenizer_files import read_tokenizer
 from .clean_up import CleanUp, clean_up
 
 _REPLACEMENT = "\ufffd"
+_BYTE_FALLBACK = re.compile("<0x([0-9A-F]{2})>")  # SentencePiece's tokens for single bytes
 
 
 class Tokenizer:
@@ -86,6 +87,19 @@ class Tokenizer:
     def stream(self, skip_special_tokens: bool = False) -> TextStream:
         """A new stream of printable pieces."""
         return TextStream(self, skip_special_tokens)
+
+    def pieces(self) -> list[bytes]:
+        """For each token the bytes (UTF-8) that it adds to a text which has begun; none for special tokens."""
+        if self._byte_of is not None:
+            return [b"" if i in self._special else self._bytes(i) for i in range(self.vocab_size)]
+        anchor = self._plain_ids("a")[:1]
+        before = len(self._tokenizer.decode(anchor))
+        texts = self._tokenizer.decode_batch([[*anchor, i] for i in range(self.vocab_size)], skip_special_tokens=True)
+        names = [_BYTE_FALLBACK.fullmatch(self._tokenizer.id_to_token(i) or "") for i in range(self.vocab_size)]
+        return [
+            bytes([int(name[1], 16)]) if name else text[before:].encode()
+            for name, text in zip(names, texts, strict=True)
+        ]
 
     def _plain_ids(self, text: str) -> list[int]:
         # add_special_tokens=False: a prompt is taken as it is, whatever a post-processor would put around it.

@@ -80,6 +80,26 @@ std::shared_ptr<Sampling> make_sampling(const py::kwargs& values) {
   return rules;
 }
 
+int32_t choose(const Sampling& rules, const std::vector<int32_t>& tokens, const F32Array& logits,
+               const std::vector<int32_t>& bans) {
+  if (logits.ndim() != 1 || logits.size() == 0) {
+    throw std::invalid_argument("logits must be one row (V,), but has " + std::to_string(logits.ndim()) +
+                                " dimensions and " + std::to_string(logits.size()) + " values.");
+  }
+  for (const int32_t id : tokens) {
+    if (id >= 0 && id < logits.size()) continue;
+    throw std::invalid_argument("tokens must be from 0 to " + std::to_string(logits.size() - 1) +
+                                ", as there are logits, but one is " + std::to_string(id) + ".");
+  }
+  if (std::size_t(rules.reply_start) > tokens.size()) {
+    throw std::invalid_argument("tokens must reach up to reply_start (" + std::to_string(rules.reply_start) +
+                                "), but there are " + std::to_string(tokens.size()) + ".");
+  }
+  std::vector<float> copy(logits.data(), logits.data() + logits.size());
+  const py::gil_scoped_release free;
+  return Sampler(kernels()).choose(rules, tokens, copy, bans);
+}
+
 int32_t draw(const Sampling& rules, int64_t position, const F32Array& scores) {
   if (scores.ndim() != 1 || scores.size() == 0) {
     throw std::invalid_argument("scores must be one row (V,), but has " + std::to_string(scores.ndim()) + " dimensions and " +
@@ -95,6 +115,7 @@ int32_t draw(const Sampling& rules, int64_t position, const F32Array& scores) {
 void register_sampling(py::module_& m) {
   using namespace pybind11::literals;
   py::class_<Sampling, std::shared_ptr<Sampling>>(m, "Sampling").def(py::init(&make_sampling));
+  m.def("choose", &choose, "sampling"_a, "tokens"_a, "logits"_a, "bans"_a = std::vector<int32_t>());
   m.def("draw", &draw, "sampling"_a, "position"_a, "scores"_a);
 }
 

@@ -9,7 +9,9 @@ namespace {
 
 using Ids = std::span<const int32_t>;
 
-bool known(int32_t id, std::span<const float> scores) { return id >= 0 && std::size_t(id) < scores.size(); }
+bool known(int32_t id, std::span<const float> scores) {
+  return id >= 0 && std::size_t(id) < scores.size();
+}
 
 void ban(std::span<float> scores, Ids ids) {
   for (const int32_t id : ids) {
@@ -42,8 +44,9 @@ void sequence_bias(std::span<float> scores, Ids tokens, std::span<const BiasedSe
 // Each token that occurs in the scope, however often: score / penalty when positive, score · penalty when negative
 // (Keskar et al. 2019, CTRL).
 void repetition_penalty(std::span<float> scores, Ids scope, std::vector<int32_t>& counts, float penalty) {
-  for_each_counted(scope, counts,
-                   [&](int32_t id, int32_t) { scores[id] = scores[id] < 0 ? scores[id] * penalty : scores[id] / penalty; });
+  for_each_counted(scope, counts, [&](int32_t id, int32_t) {
+    scores[id] = scores[id] < 0 ? scores[id] * penalty : scores[id] / penalty;
+  });
 }
 
 // OpenAI's and vLLM's: score − frequency · count − presence for each token that the reply holds.
@@ -88,7 +91,8 @@ void Processors::apply(const Sampling& rules, Ids tokens, Ids bans, std::span<fl
   sequence_bias(scores, tokens, rules.sequence_bias);
   if (rules.repetition_penalty != 1) repetition_penalty(scores, scope, counts_, float(rules.repetition_penalty));
   if (rules.presence_penalty != 0 || rules.frequency_penalty != 0) {
-    presence_and_frequency_penalty(scores, reply, counts_, float(rules.presence_penalty), float(rules.frequency_penalty));
+    presence_and_frequency_penalty(scores, reply, counts_, float(rules.presence_penalty),
+                                   float(rules.frequency_penalty));
   }
   if (rules.no_repeat_ngram_size > 0) no_repeat_ngram(scores, scope, rules.no_repeat_ngram_size);
   bad_words(scores, tokens, rules.bad_words_ids);

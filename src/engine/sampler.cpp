@@ -37,7 +37,9 @@ std::size_t index_at(std::span<const float> weights, double total, double u) {
 
 }  // namespace
 
-double uniform(uint64_t seed, uint64_t position) { return double(mix(mix(seed) ^ mix(~position)) >> 11) * 0x1p-53; }
+double uniform(uint64_t seed, uint64_t position) {
+  return double(mix(mix(seed) ^ mix(~position)) >> 11) * 0x1p-53;
+}
 
 void Sampler::process(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
   check_finite(logits);
@@ -86,8 +88,9 @@ double Sampler::log_total(std::span<const float> logits) const {
 void Sampler::highest(std::span<const float> scores, int n, std::vector<Candidate>& out) {
   warpers_.keep_top_k(scores, n);
   out.assign(warpers_.candidates().begin(), warpers_.candidates().end());
-  std::sort(out.begin(), out.end(),
-            [](const Candidate& a, const Candidate& b) { return a.score != b.score ? a.score > b.score : a.id < b.id; });
+  std::sort(out.begin(), out.end(), [](const Candidate& a, const Candidate& b) {
+    return a.score != b.score ? a.score > b.score : a.id < b.id;
+  });
   if (out.size() > std::size_t(n)) out.resize(n);
 }
 

@@ -1,5 +1,5 @@
-// Which token follows these logits? Hugging Face's rules, in its order: processors (penalties, biases, bans), then, when
-// sampling, warpers (temperature, top-k, top-p, …), then one draw.
+// Which token follows these logits? Hugging Face's rules, in its order: processors (penalties, biases, bans), then,
+// when sampling, warpers (temperature, top-k, top-p, …), then one draw.
 #pragma once
 
 #include <cstdint>

@@ -18,8 +18,8 @@ void require(bool fine, const char* name, const char* wanted, T found) {
 }  // namespace
 
 void Sampling::validate() const {
-  require(std::isfinite(temperature) && temperature > 0, "temperature", "greater than 0 (use do_sample=False for greedy)",
-          temperature);
+  require(std::isfinite(temperature) && temperature > 0, "temperature",
+          "greater than 0 (use do_sample=False for greedy)", temperature);
   require(top_k >= 0, "top_k", "0 (off) or more", top_k);
   require(top_p > 0 && top_p <= 1, "top_p", "greater than 0 and at most 1", top_p);
   require(min_p >= 0 && min_p <= 1, "min_p", "from 0 (off) to 1", min_p);
@@ -33,7 +33,8 @@ void Sampling::validate() const {
   require(std::abs(frequency_penalty) <= 100, "frequency_penalty", "from -100 to 100", frequency_penalty);
   for (const BiasedSequence& s : sequence_bias) {
     require(!s.ids.empty(), "sequence_bias", "given for sequences of at least one token", "given for an empty one");
-    require(std::abs(s.bias) <= 1e6f || s.bias == -INFINITY, "sequence_bias", "from -1e6 to 1e6, or minus infinity", s.bias);
+    require(std::abs(s.bias) <= 1e6f || s.bias == -INFINITY, "sequence_bias", "from -1e6 to 1e6, or minus infinity",
+            s.bias);
   }
   for (const std::vector<int32_t>& word : bad_words_ids) {
     require(!word.empty(), "bad_words_ids", "sequences of at least one token", "an empty one");

@@ -44,19 +44,20 @@ void Warpers::keep_top_k(std::span<const float> scores, int k) {
 // Relative to the highest score, so that nothing overflows, however small the temperature.
 void Warpers::apply_temperature(double temperature) {
   const float divisor = std::max(float(temperature), std::numeric_limits<float>::min());
-  float highest = kBanned;
-  for (const Candidate& c : candidates_) highest = std::max(highest, c.score);
+  const float highest = highest_score();
   for (Candidate& c : candidates_) c.score = (c.score - highest) / divisor;
+}
+
+// Leaves the scores in weights_.
+float Warpers::highest_score() {
+  weights_.resize(candidates_.size());
+  for (std::size_t i = 0; i < candidates_.size(); ++i) weights_[i] = candidates_[i].score;
+  return weights_[argmax(weights_)];
 }
 
 // Fills weights_ and total_; returns the highest score, whose weight is 1.
 float Warpers::weigh() {
-  weights_.resize(candidates_.size());
-  float highest = kBanned;
-  for (std::size_t i = 0; i < candidates_.size(); ++i) {
-    weights_[i] = candidates_[i].score;
-    highest = std::max(highest, weights_[i]);
-  }
+  const float highest = highest_score();
   total_ = kernels_.exp_sum(weights_.data(), int(weights_.size()), highest, weights_.data());
   return highest;
 }
@@ -78,30 +79,30 @@ double Warpers::entropy(float highest) const {
   return std::log(total_) - sum / total_;
 }
 
-// The first of ranked_, in their order, with which the weights reach the target. Selection, not a sort: it first finds
-// out how long the head must be, then halves the stretch in which the cutoff lies.
+// The first of ranked_, in their order, with which the weights reach the target. The keys are in nats, so a bin of 1/64
+// holds few tokens even of a flat distribution, and what lies 32 nats behind has hardly a weight: only the bin in which
+// the target is reached needs sorting.
 Warpers::Ranked Warpers::cutoff(double target) {
-  const auto before = [](const Ranked& a, const Ranked& b) { return a.key != b.key ? a.key < b.key : a.id < b.id; };
-  std::size_t first = 0, last = ranked_.size(), width = 64;
-  bool bracketed = false;
+  constexpr float kBinsPerNat = 64;
+  constexpr std::size_t kLastBin = 32 * 64;
+  float lowest = std::numeric_limits<float>::infinity();
+  for (const Ranked& r : ranked_) lowest = std::min(lowest, r.key);
+  const auto bin_of = [&](float key) { return std::size_t(std::min((key - lowest) * kBinsPerNat, float(kLastBin))); };
+  mass_.assign(kLastBin + 1, 0.0);
+  for (const Ranked& r : ranked_) mass_[bin_of(r.key)] += r.weight;
+
   double sum = 0;
-  while (last - first > 32) {
-    const std::size_t middle = bracketed ? first + (last - first) / 2 : std::min(first + width, last - 1);
-    std::nth_element(ranked_.begin() + first, ranked_.begin() + middle, ranked_.begin() + last, before);
-    double more = 0;
-    for (std::size_t i = first; i < middle; ++i) more += ranked_[i].weight;
-    if (sum + more >= target) {
-      last = middle;
-      bracketed = true;
-    } else {
-      sum += more;
-      first = middle;
-      width *= 8;
-    }
+  std::size_t bin = 0;
+  while (bin < kLastBin && sum + mass_[bin] < target) sum += mass_[bin++];
+  std::erase_if(ranked_, [&](const Ranked& r) { return bin_of(r.key) != bin; });
+  std::sort(ranked_.begin(), ranked_.end(),
+            [](const Ranked& a, const Ranked& b) { return a.key != b.key ? a.key < b.key : a.id < b.id; });
+  for (const Ranked& r : ranked_) {
+    sum += r.weight;
+    if (sum >= target) return r;
   }
-  std::sort(ranked_.begin() + first, ranked_.begin() + last, before);
-  while (first + 1 < last && (sum += ranked_[first].weight) < target) ++first;
-  return ranked_[first];
+  // Rounding left the sum of the bin or of all just below the target: up to its end, or everything.
+  return bin < kLastBin ? ranked_.back() : Ranked{std::numeric_limits<float>::infinity(), 0, 0};
 }
 
 // The smallest set of most probable tokens whose probabilities reach p (Holtzman et al. 2020).
@@ -127,7 +128,8 @@ void Warpers::keep_typical(double mass) {
     return float(std::abs(log_total - (double(c.score) - highest) - expected));
   };
   ranked_.resize(candidates_.size());
-  for (std::size_t i = 0; i < ranked_.size(); ++i) ranked_[i] = {distance(candidates_[i]), weights_[i], candidates_[i].id};
+  for (std::size_t i = 0; i < ranked_.size(); ++i)
+    ranked_[i] = {distance(candidates_[i]), weights_[i], candidates_[i].id};
   const float last = cutoff(mass * total_).key;
   keep_if([&](const Candidate& c, float) { return distance(c) <= last; });
 }

@@ -47,6 +47,7 @@ class Warpers {
   void keep_above_epsilon(double epsilon);
   void keep_above_eta(double epsilon);
 
+  float highest_score();
   float weigh();
   double entropy(float highest) const;
   Ranked cutoff(double target);
@@ -57,7 +58,8 @@ class Warpers {
   std::vector<Candidate> candidates_;
   std::vector<float> weights_;  // exp(score − the highest) of each candidate; scratch while top-k is sought
   std::vector<Ranked> ranked_;
-  double total_ = 0;  // Σ weights
+  std::vector<double> mass_;  // of each bin of keys
+  double total_ = 0;          // Σ weights
 };
 
 }  // namespace dialo

@@ -39,15 +39,26 @@ class Machine:
         return Model.from_pretrained(name, **source.arguments(), **vars(self))
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 # GenerationConfig's argument -> (its command-line type, help). `do_sample` is --greedy and --sample.
-_GENERATION: dict[str, tuple[type, str]] = {
+_GENERATION: dict[str, tuple[Callable[[str], Any], str]] = {
     "max_new_tokens": (int, "Tokens of a reply at most."),
     "min_new_tokens": (int, "Tokens of a reply at least."),
     "temperature": (float, "Below 1 the model plays safe, above 1 it takes risks."),
     "top_k": (int, "Draw among the k most probable tokens; 0: all."),
     "top_p": (float, "Draw among the most probable tokens that together reach p; 1: all."),
+    "min_p": (float, "Draw among tokens at least p times as probable as the most probable one; 0: all."),
+    "typical_p": (float, "Draw among the tokens of most typical surprise that together reach p; 1: all."),
+    "epsilon_cutoff": (float, "Draw among tokens of at least this probability; 0: all."),
+    "eta_cutoff": (float, "The same, lower where the model is unsure; 0: off."),
     "repetition_penalty": (float, "Above 1, tokens that were used become less probable."),
+    "presence_penalty": (float, "Above 0, tokens that the reply holds become less probable."),
+    "frequency_penalty": (float, "The same, for each time that they occur."),
     "no_repeat_ngram_size": (int, "No group of n tokens twice; 0: off."),
+    "bad_words": (_words, "Words that no reply holds, with commas between them."),
 }
 
 
