@@ -35,8 +35,8 @@ WEIGHTS = {
     "taskmaster4": 0.3,
 }
 CHUNK_TOKENS = 192
-BATCH_TOKENS = 2000
-PEAK_RATE, WARM_UP = 5e-4, 0.05  # AdamW, linear warm-up over this share of the time, then cosine to a tenth
+BATCH_TOKENS = 4000
+PEAK_RATE, WARM_UP = 1.5e-4, 0.05  # AdamW, linear warm-up over this share of the time, then cosine to a tenth
 IGNORED = -100  # cross_entropy's mark of a target that does not count
 
 Dialogue = list[str]
@@ -127,7 +127,7 @@ def train(model: GPT2LMHeadModel, source: Iterator[list[Chunk]], minutes: float,
         optimiser.step()
         optimiser.zero_grad()
         seen += tokens
-        recent += (float(loss) / tokens - recent) / min(step + 1, 50)
+        recent += (loss.item() / tokens - recent) / min(step + 1, 50)
         if step % 50 == 0:
             print(f"step {step}: {100 * done:.0f} %, {seen} tokens, loss {recent:.3f}", flush=True)
 
