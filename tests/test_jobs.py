@@ -155,8 +155,9 @@ def test_stop_strings_are_those_of_transformers(wide_folder: Path) -> None:
     for seed in range(30):
         prompt = ids(10, seed=seed)
         inputs = torch.tensor([prompt])
-        said = ours.generate(prompt, max_new_tokens=20)[0].text
-        arguments: dict[str, Any] = {"max_new_tokens": 20, "stop_strings": ["Z!", said[seed % 9 :][:2] or "x"]}
+        # transformers matches tokens against the stop strings' bytes: only ASCII is the same text to both.
+        said = [piece for piece in ours.generate(prompt, max_new_tokens=20)[0].text if " " < piece < "\x7f"]
+        arguments: dict[str, Any] = {"max_new_tokens": 20, "stop_strings": ["Z!", said[-1] if said else "x"]}
         with torch.no_grad():
             out = peer.generate(
                 inputs, attention_mask=torch.ones_like(inputs), pad_token_id=EOS, tokenizer=tokenizer, **arguments

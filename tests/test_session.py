@@ -918,7 +918,7 @@ def test_a_full_cache_leaves_the_session_whole(random_folder: Path, random_model
     before = random_model.kv_bytes_in_use
     probe.reply("Hi")
     page = random_model.kv_bytes_in_use - before
-    model = Model.from_pretrained(random_folder, dtype="float32", num_threads=1, kv_cache_bytes=2 * page)
+    model = Model.from_pretrained(random_folder, dtype="float32", num_threads=1, kv_cache_bytes=3 * page)
     first, second = (ChatSession(model, seed=seed, **SHORT) for seed in (26, 27))
     first.reply("Hi")
     second.reply("Hi")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from . import _core
@@ -21,6 +22,7 @@ from .jobs import Request, TokenLogprob
 from .model import Model
 from .reply import Candidate, Timings
 from .rerank import Ranking
+from .scheduler import CancelledJobError
 from .stop_strings import StopStrings
 
 GUARD, FALLBACK, CANCELLED = "guard", "fallback", "cancelled"
@@ -88,6 +90,7 @@ class Answer:
         self._started = time.perf_counter()
         self._requests: list[Request | BeamSearch] = []
         self._generated = 0  # tokens of attempts that are over
+        self._stopped = False
         self._begin()
         self._first = self._taken = self._requests[0]
 
@@ -120,7 +123,17 @@ class Answer:
         return Timings(self._taken.first_token - start, self._taken.last_token - start)
 
     def pieces(self) -> Iterator[str]:
-        """The text, piece by piece."""
+        """The text, piece by piece; it ends without a finish_reason when it is stopped."""
+        with suppress(CancelledJobError):
+            yield from self._attempts()
+
+    def stop(self) -> None:
+        """Ask for the end, from any thread, and return at once."""
+        self._stopped = True
+        for request in list(self._requests):
+            request.cancelled = True
+
+    def _attempts(self) -> Iterator[str]:
         while True:
             yield from self._one() if self._task.streams else self._many()
             if self.finish_reason is not None:
@@ -159,6 +172,8 @@ class Answer:
             share = _DRAWING if self._task.ranking else 1.0
             request.max_time = max(0.0, share * config.max_time - self._elapsed())
         self._requests.append(request)
+        if self._stopped:
+            raise CancelledJobError
         self._model.scheduler.submit(request)
 
     def _cancel(self) -> None:

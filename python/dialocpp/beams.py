@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from . import _core
-from .jobs import hold_common_prefix
+from .jobs import cut_to, hold_common_prefix
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class BeamSearch:
     bans: Callable[[list[int]], Sequence[int]] | None = None  # tokens that may not follow these of a reply
     cached_tokens: int = 0
     error: Exception | None = None
+    cancelled: bool = False
     submitted: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0
@@ -137,6 +138,10 @@ class BeamSearch:
         chosen = [(group, []) if group.done else self._advance(group, best, taken) for group in groups]
         self._groups = self._with_sequences(chosen)
         self._tokens += len(best)
+
+    def give_back(self) -> None:
+        self._groups = []
+        cut_to(self.sequence, self.cached_tokens)
 
     def _running(self) -> list[_Beam]:
         return [beam for group in self._groups if not group.done for beam in group.beams]

@@ -32,6 +32,7 @@ class Reading:
     prompt: list[int]
     cached_tokens: int = 0
     error: Exception | None = None
+    cancelled: bool = False
     waits = False
     writes = False
 
@@ -49,6 +50,9 @@ class Reading:
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         """The sequence itself knows what it has read."""
 
+    def give_back(self) -> None:
+        cut_to(self.sequence, self.cached_tokens)
+
 
 @dataclass(eq=False)
 class Scoring:
@@ -59,6 +63,7 @@ class Scoring:
     scored: int
     logprobs: list[float] = field(default_factory=list)
     error: Exception | None = None
+    cancelled: bool = False
     waits = False
     writes = False
 
@@ -88,6 +93,9 @@ class Scoring:
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         self.logprobs += outcomes[0].logprobs
 
+    def give_back(self) -> None:
+        cut_to(self.sequence, 0)
+
 
 @dataclass(eq=False)
 class Outputs:
@@ -97,6 +105,7 @@ class Outputs:
     tokens: list[int]
     outputs: _core.F32 | None = None
     error: Exception | None = None
+    cancelled: bool = False
     waits = False
     writes = False
 
@@ -116,6 +125,9 @@ class Outputs:
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         if len(outcomes[0].logits):
             self.outputs = outcomes[0].logits
+
+    def give_back(self) -> None:
+        cut_to(self.sequence, 0)
 
 
 @dataclass(eq=False)
@@ -138,6 +150,7 @@ class Request:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     taken: int = 0  # of `generated`, by the caller
     error: Exception | None = None
+    cancelled: bool = False
     submitted: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0
@@ -230,6 +243,9 @@ class Request:
         # Last, and at once: an interrupt before this line leaves a step that can be repeated.
         self.generated = generated
 
+    def give_back(self) -> None:
+        cut_to(self.sequence, self.cached_tokens)
+
     def _draw(self, processor: LogitsProcessor, scores: _core.F32) -> int:
         tokens = self.prompt + self.generated
         changed = processor(list(tokens), scores)
@@ -242,6 +258,11 @@ class Request:
                 f"{' with NaN' if changed.shape == scores.shape else ''}."
             )
         return _core.draw(self.sampling, len(tokens), changed)
+
+
+def cut_to(sequence: _core.Sequence, length: int) -> None:
+    """At most so many tokens; the pages behind them are free again."""
+    sequence.truncate(min(length, len(sequence)))
 
 
 def hold_common_prefix(sequence: _core.Sequence, prompt: Sequence[int]) -> int:

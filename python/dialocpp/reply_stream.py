@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
+from typing import Protocol
 
 from .answer import CANCELLED, Answer
 from .reply import Reply
 
 
+class Claimable(Protocol):
+    """A session: its lock is another one in a child after fork(), and the claims of the parent are void there."""
+
+    _busy: threading.Lock
+
+
 class Claim:
     """Holds a session for one caller; a second caller gets an error instead of a broken history."""
 
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-        if not lock.acquire(blocking=False):
+    def __init__(self, session: Claimable) -> None:
+        self._session = session
+        self._lock = session._busy
+        self._held = False
+        if not self._lock.acquire(blocking=False):
             raise RuntimeError(
                 "This session is in the middle of a reply; finish or close that stream first, "
                 "or fork() the session for a second conversation."
             )
-        self.held = True
+        self._held = True
+
+    @property
+    def held(self) -> bool:
+        """Until it is released. RuntimeError in a child after fork()."""
+        if self._held and self._session._busy is not self._lock:
+            raise RuntimeError("The parent process goes on with this reply; call reply or stream again for another.")
+        return self._held
 
     def release(self) -> None:
         """Let others in; once is enough, and twice does no harm."""
-        if self.held:
-            self.held = False
+        if self._held:
+            self._held = False
             self._lock.release()
 
     def __enter__(self) -> Claim:
@@ -45,6 +62,7 @@ class ReplyStream:
         self._answer = answer
         self._commit = commit  # makes the answer a turn of its session
         self._reply: Reply | None = None
+        self._using = threading.RLock()  # reentrant: the collector may strike anywhere
         # The generator knows the answer and not the stream: so the last reference to a stream closes it at once.
         self._pieces = answer.pieces()
 
@@ -61,20 +79,37 @@ class ReplyStream:
     def __next__(self) -> str:
         if not self._claim.held:
             raise StopIteration
-        try:
-            piece = next(self._pieces, None)
-        except BaseException:
-            self.close()
-            raise
-        if piece is None:
-            self._finish(self._answer.finish_reason or CANCELLED)
-            raise StopIteration
-        return piece
+        with self._using:
+            if not self._claim.held:
+                raise StopIteration
+            try:
+                piece = next(self._pieces, None)
+            except Exception:
+                self._take_back()
+                raise
+            except BaseException:
+                self.close()
+                raise
+            if piece is None:
+                self._finish(self._answer.finish_reason or CANCELLED)
+                raise StopIteration
+            return piece
 
     def close(self) -> None:
-        """Stop. What was shown becomes a turn that ended as `cancelled`; if nothing was shown, nothing was said."""
-        if self._claim.held:
-            self._finish(CANCELLED)
+        """Stop. What was shown becomes a turn that ended as `cancelled`; if nothing was shown, nothing was said.
+
+        Safe from any thread: one that waits for a piece gets the end of the stream, after the current step.
+        """
+        if not self._claim.held:
+            return
+        self.stop()
+        with self._using:
+            if self._claim.held:
+                self._finish(CANCELLED)
+
+    def stop(self) -> None:
+        """Ask for the end and return at once: whoever reads the stream comes to it after the current step."""
+        self._answer.stop()
 
     def __enter__(self) -> ReplyStream:
         return self
@@ -86,7 +121,15 @@ class ReplyStream:
 
     def __del__(self) -> None:
         if hasattr(self, "_pieces"):
-            self.close()
+            with suppress(RuntimeError):  # the parent's, after fork()
+                self.close()
+
+    def _take_back(self) -> None:
+        """After an error: as if nothing had been said."""
+        try:
+            self._answer.forget()
+        finally:
+            self._claim.release()
 
     def _finish(self, reason: str) -> None:
         try:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from . import _core
+from .after_fork import forget_after_fork
 from .errors import DialocppError
 
 # Tokens that one step reads at most, so that a long prompt can be cancelled and does not stall the others.
@@ -27,6 +28,7 @@ class Job(Protocol):
     """
 
     error: Exception | None
+    cancelled: bool
 
     def begin(self) -> None:
         """It is queued now."""
@@ -43,6 +45,8 @@ class Job(Protocol):
         """The work of its next step: at least one token, about `budget` tokens at most; empty if that is too few."""
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         """Note what came of the planned work."""
+    def give_back(self) -> None:
+        """An error ends it: free what it took of the cache."""
 
 
 class TokenJob(Job, Protocol):
@@ -50,6 +54,10 @@ class TokenJob(Job, Protocol):
 
     def take(self) -> int | None:
         """The next token that the reader has not seen; None if there is none yet."""
+
+
+class CancelledJobError(Exception):
+    """Another thread has cancelled the job that this one waits for."""
 
 
 class Scheduler:
@@ -60,6 +68,7 @@ class Scheduler:
         # Reentrant: the collector may close an abandoned stream, which cancels, in the middle of a step.
         self._lock = threading.RLock()
         self._live: list[Job] = []
+        forget_after_fork(self)
 
     def submit(self, job: Job) -> None:
         """Queue a job; whoever waits for a result next runs it too."""
@@ -68,7 +77,8 @@ class Scheduler:
             self._live.append(job)
 
     def cancel(self, job: Job) -> None:
-        """Forget a job; it returns once no step works on it."""
+        """Forget a job; it returns once no step works on it. Whoever waits for the job gets CancelledJobError."""
+        job.cancelled = True  # seen between two steps, also by a thread that holds the lock from one to the next
         with self._lock:
             self._live = [other for other in self._live if other is not job]
 
@@ -92,8 +102,15 @@ class Scheduler:
                 raise _bare(job.error)
             if job.done:
                 return False
+            if job.cancelled:
+                raise CancelledJobError
             self._step(job)
             return True
+
+    def forget(self) -> None:
+        """In a child after fork(): the lock may be held by a thread that is not here, nor are the callers."""
+        self._lock = threading.RLock()
+        self._live = []
 
     def _step(self, needed: Job) -> None:
         self._live = [job for job in self._live if not job.done and job.error is None]
@@ -137,7 +154,7 @@ class Scheduler:
     def _run_alone(self, planned: list[tuple[Job, list[_core.Work]]], error: Exception) -> None:
         """One job's error must not reach the others: run each by itself and note whose it was."""
         if len(planned) == 1:
-            planned[0][0].error = _bare(error)
+            _fail(planned[0][0], error)
             return
         for entry in planned:
             self._run_one(entry)
@@ -146,9 +163,15 @@ class Scheduler:
         try:
             outcomes = self._engine.step(entry[1])
         except (DialocppError, ValueError) as error:
-            entry[0].error = _bare(error)
+            _fail(entry[0], error)
         else:
             self._commit([entry], outcomes)
+
+
+def _fail(job: Job, error: Exception) -> None:
+    """Note whose error it was. What the job took of the cache is given back, perhaps to the next one."""
+    job.error = _bare(error)
+    job.give_back()
 
 
 def _bare(error: Exception) -> Exception:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from . import transcript
+from .after_fork import forget_after_fork
 from .answer import Answer, Task
 from .chat_format import Role, Turn, check_message
 from .decoding import ARGUMENTS, CHAT, GenerationConfig, derived_seed, fresh_seed, override
 from .format_presets import resolve_format
 from .guards import Guard
+from .in_background import in_background
 from .model import Model
 from .presets import preset_named
 from .rankers import MMI
@@ -81,6 +83,7 @@ class ChatSession:
         self._pinned = len(self._format.encode(()))
         self._window(self.generation_config)  # CapacityError for a persona that leaves no room
         self._busy = threading.Lock()
+        forget_after_fork(self)
         self._turns: list[Turn] = []
         self._exchanges: list[Exchange] = []
         self._unread = self._prepared = self._recomputed = 0
@@ -120,28 +123,26 @@ class ChatSession:
 
         Text is held back as long as it may still become a repetition; with several candidates or a filter, all of it
         comes once it is chosen. Leaving the loop early stops the reply; what was shown stays in the history.
-        ValueError, TypeError or CapacityError come from this call, before anything has changed.
+        ValueError, TypeError or CapacityError come from this call, before anything has changed. A CapacityError can
+        also come in mid-reply, when other conversations have filled the cache: it takes the whole exchange back, and
+        the same call gives the same reply once there is room.
         """
         return self._start(generation, message)
 
     async def astream(self, message: str, **generation: Any) -> AsyncIterator[str]:
-        """`stream` for asyncio: the event loop runs on while the model computes."""
-        import asyncio  # here: it would be a tenth of the package's import time
+        """`stream` for asyncio: the event loop runs on while the model computes.
 
-        stream = self.stream(message, **generation)
-        step = None
+        A task that is cancelled leaves within one step, a long prompt's included; what was shown stays.
+        """
+        started: list[ReplyStream] = []  # not returned: a cancelled caller would never see it, and could not close it
         try:
-            while True:
-                step = asyncio.ensure_future(asyncio.to_thread(next, stream, None))
-                # Shielded: a step that has begun ends by itself, only then can the stream be closed.
-                piece = await asyncio.shield(step)
-                if piece is None:
-                    return
+            await in_background(lambda: started.append(self.stream(message, **generation)))
+            stream = started[0]
+            while (piece := await in_background(lambda: next(stream, None), stream.stop)) is not None:
                 yield piece
         finally:
-            if step is not None and not step.done():
-                await asyncio.wait([step])
-            stream.close()
+            if started:
+                await in_background(started[0].close)
 
     def prepare(self) -> int:
         """Read now what the next message will follow on; returns how many tokens that were.
@@ -192,6 +193,7 @@ class ChatSession:
         with self._claimed():
             twin = copy.copy(self)
             twin._busy = threading.Lock()
+            forget_after_fork(twin)
             twin._turns, twin._exchanges = list(self._turns), list(self._exchanges)
             twin._sequence = self._sequence.fork()
             return twin
@@ -248,6 +250,10 @@ class ChatSession:
             chat._turns = [chat._turn(turn.role, turn.content) for turn in saved.turns]
             chat._exchanges = [Exchange(0, exchange.attempt) for exchange in saved.exchanges]
         return chat
+
+    def forget(self) -> None:
+        """In a child after fork(): a reply that was being written is the parent's, and the session is free."""
+        self._busy = threading.Lock()
 
     def _forget(self) -> None:
         self._turns, self._exchanges = [], []
@@ -356,7 +362,7 @@ class ChatSession:
         )
 
     def _claimed(self) -> Claim:
-        return Claim(self._busy)
+        return Claim(self)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

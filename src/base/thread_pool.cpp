@@ -90,10 +90,14 @@ struct ThreadPool::Shared {
 
 ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads) {
   watch_forks();
-  start();
+}
+
+bool ThreadPool::started() const {
+  return shared_ && fork_generation_ == fork_generation.load(std::memory_order_relaxed);
 }
 
 void ThreadPool::start() {
+  shared_.release();  // null, or the parent's: joining or destroying its threads here would hang or terminate
   fork_generation_ = fork_generation.load(std::memory_order_relaxed);
   shared_ = std::make_unique<Shared>();
   for (int t = 1; t < num_threads_; ++t) {
@@ -106,8 +110,8 @@ void ThreadPool::start() {
 }
 
 ThreadPool::~ThreadPool() {
-  if (fork_generation_ != fork_generation.load(std::memory_order_relaxed)) {
-    shared_.release();  // the threads are the parent's; joining or destroying them here would hang or terminate
+  if (!started()) {
+    shared_.release();
     return;
   }
   shared_->stop.store(true, std::memory_order_release);
@@ -122,10 +126,7 @@ void ThreadPool::run(int items, Call call, void* context) {
     for (int i = 0; i < items; ++i) call(context, i, 0);
     return;
   }
-  if (fork_generation_ != fork_generation.load(std::memory_order_relaxed)) {
-    shared_.release();
-    start();
-  }
+  if (!started()) start();
   Shared& s = *shared_;
   s.items = items;
   s.call = call;

@@ -10,7 +10,8 @@ namespace dialo {
 
 class ThreadPool {
  public:
-  // `num_threads` counts the calling thread: a pool of 1 starts no thread at all.
+  // `num_threads` counts the calling thread: a pool of 1 starts no thread at all, a larger one its others with the
+  // first loop, so that a process may load a model and then fork.
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -32,11 +33,12 @@ class ThreadPool {
   using Call = void (*)(void* context, int item, int thread);
   struct Shared;
   void run(int items, Call call, void* context);
+  bool started() const;
   void start();
 
   int num_threads_;
   uint32_t fork_generation_ = 0;
-  std::unique_ptr<Shared> shared_;
+  std::unique_ptr<Shared> shared_;  // null until the first loop
 };
 
 }  // namespace dialo

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/error.h"
 #include "base/half.h"
 #include "cpu/kv_cache.h"
 #include "cpu/linear.h"
@@ -74,6 +75,7 @@ class CpuBackend final : public Backend {
       linear_(w.c_fc, norm(w.ln_2), x, h, false);
       linear_(w.mlp_proj, {.kind = RowOp::kActivate, .activation = activation_}, h, x, true);
     }
+    check_finite(x);
     const int asked = int(batch.wanted.size());
     const Rows last = rows(y_, asked, C);  // y is free again
     for (int i = 0; i < asked; ++i) {
@@ -90,6 +92,20 @@ class CpuBackend final : public Backend {
 
   RowOp norm(const NormWeights& weights) const {
     return {.kind = RowOp::kNorm, .norm = weights, .epsilon = config_.layer_norm_epsilon};
+  }
+
+  // Every kernel answers what is not finite with what is not finite, and x only ever adds: one look at its end sees
+  // damage in any weight that was used.
+  void check_finite(const Rows& x) const {
+    uint32_t damaged = 0;
+    for (int row = 0; row < x.M; ++row) {
+      for (int c = 0; c < config_.n_embd; ++c) {
+        uint32_t bits;
+        std::memcpy(&bits, x.data + row * x.stride + c, sizeof bits);
+        damaged |= uint32_t((bits & 0x7f800000u) == 0x7f800000u);
+      }
+    }
+    if (damaged) throw BackendError("The model's numbers are not finite: its weights are damaged; fetch them anew.");
   }
 
   // Makes room for every segment or, on an error, for none; returns the number of rows.

@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/fork_safe_mutex.h"
 #include "model/backend.h"
 
 namespace dialo {
@@ -26,7 +26,7 @@ class PagePool : public std::enable_shared_from_this<PagePool> {
   void give_back(Buffer<std::byte> memory);
 
   const int64_t page_bytes_, limit_bytes_;
-  mutable std::mutex lock_;
+  mutable ForkSafeMutex lock_{LockRank::kPagePool};
   std::vector<Buffer<std::byte>> free_;
   int64_t pages_in_use_ = 0;
 };

@@ -9,7 +9,6 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "engine/sampler.h"
 #include "kernels/kernels.h"
 
 namespace dialo {
@@ -26,8 +25,8 @@ struct Question {
   int32_t target;
 };
 
-void answer(const Work& work, std::span<const int32_t> tokens, std::span<float> logits, Outcome& out) {
-  thread_local Sampler sampler(kernels());
+void answer(Sampler& sampler, const Work& work, std::span<const int32_t> tokens, std::span<float> logits,
+            Outcome& out) {
   if (work.logits) {
     if (work.sampling) sampler.process(*work.sampling, tokens, logits, work.bans);
     out.logits.assign(logits.begin(), logits.end());
@@ -82,7 +81,7 @@ void Sequence::truncate(int64_t length) {
 }
 
 Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<ThreadPool> pool)
-    : pool_(std::move(pool)), backend_(std::move(backend)) {}
+    : pool_(std::move(pool)), backend_(std::move(backend)), samplers_(pool_->size(), Sampler(kernels())) {}
 
 std::shared_ptr<Sequence> Engine::sequence() {
   return std::make_shared<Sequence>(shared_from_this(), backend_->new_cache());
@@ -158,14 +157,14 @@ std::vector<Outcome> Engine::step(std::span<const Work> work) {
   std::vector<float> scores(questions.size());
   std::vector<Outcome> outcomes(work.size());
   std::vector<std::exception_ptr> failed(questions.size());
-  pool_->parallel_for(int(questions.size()), [&](int q, int) {
+  pool_->parallel_for(int(questions.size()), [&](int q, int thread) {
     try {
       const auto [index, target] = questions[q];
       const std::span<float> logits(logits_.data() + q * stride, config().outputs());
       if (target != kNoToken) {
         scores[q] = logprob(logits, target);
       } else {
-        answer(work[index], work[index].sequence->tokens_, logits, outcomes[index]);
+        answer(samplers_[thread], work[index], work[index].sequence->tokens_, logits, outcomes[index]);
       }
     } catch (...) {
       failed[q] = std::current_exception();

@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
+#include "base/fork_safe_mutex.h"
 #include "base/thread_pool.h"
 #include "engine/sampler.h"
 #include "model/backend.h"
@@ -86,10 +86,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   template <class Use>
   void read_through(std::span<const int32_t> tokens, const Use& use);
 
-  mutable std::mutex lock_;
+  mutable ForkSafeMutex lock_{LockRank::kEngine};
   std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<Backend> backend_;
-  std::vector<float> logits_;  // (asked rows, outputs), outputs padded
+  std::vector<float> logits_;      // (asked rows, outputs), outputs padded
+  std::vector<Sampler> samplers_;  // one for each thread of the pool
 };
 
 }  // namespace dialo

@@ -7,8 +7,9 @@ DIALO_INLINE T* head_page(const AttentionHead& h, int64_t page) {
   return static_cast<T*>(h.pages[page]) + h.page_offset;
 }
 
+// Returns 0 · every query, key and value of the row: NaN when one is not finite.
 template <class T>
-DIALO_INLINE void store_row(const AttentionHead& h, int row) {
+DIALO_INLINE Vec store_row(const AttentionHead& h, int row) {
   const int64_t position = h.first_position + row;
   T* keys = head_page<T>(h, position / kPage);
   T* values = keys + int64_t{kPage} * h.D;
@@ -17,6 +18,8 @@ DIALO_INLINE void store_row(const AttentionHead& h, int row) {
   values += int64_t(slot) * kLanes;
   // Half precision ends at 65504: a larger value must not become an infinity that turns 0 · v into NaN.
   const Vec high = vset1(sizeof(T) == 2 ? 65504.0f : 3.4e38f), low = vset1(sizeof(T) == 2 ? -65504.0f : -3.4e38f);
+  const Vec zero = vset1(0.0f);
+  Vec damage = zero;
   for (int d = 0; d < h.D; d += kLanes) {
     const int n = h.D - d < kLanes ? h.D - d : kLanes;
     const Vec k = n == kLanes ? vload(h.k + row * h.ld + d) : vload_n(h.k + row * h.ld + d, n);
@@ -25,7 +28,10 @@ DIALO_INLINE void store_row(const AttentionHead& h, int row) {
     vstore(lanes, vmin(vmax(k, low), high));
     for (int l = 0; l < n; ++l) keys[(d + l) * kLanes] = lanes[l];
     vstore(values + int64_t(d) * kPage, vmin(vmax(v, low), high));
+    const Vec q = n == kLanes ? vload(h.q + row * h.ld + d) : vload_n(h.q + row * h.ld + d, n);
+    damage = vfma(q, zero, vfma(k, zero, vfma(v, zero, damage)));
   }
+  return damage;
 }
 
 // A page's values lie behind its keys, at the same distance from each of them.
@@ -140,8 +146,9 @@ DIALO_INLINE void attend_rest(const AttentionHead& h, int row, int64_t page, int
   }
 }
 
+// `damage` is 0, or NaN when a row holds what is not finite: neither the clamped pages nor exp would show it.
 template <int R, class T>
-DIALO_INLINE void attend_rows(const AttentionHead& h, int row) {
+DIALO_INLINE void attend_rows(const AttentionHead& h, int row, float damage) {
   const int64_t width = head_width(h.D);
   Progress<R> so_far;
   so_far.q = h.scratch;
@@ -151,7 +158,7 @@ DIALO_INLINE void attend_rows(const AttentionHead& h, int row) {
     for (int d = 0; d < h.D; ++d) so_far.q[r * width + d] = h.q[(row + r) * h.ld + d] * h.scale;
     for (int d = 0; d < width; ++d) so_far.out[r * width + d] = 0.0f;
     so_far.maximum[r] = -3.4e38f;
-    so_far.total[r] = 0.0f;
+    so_far.total[r] = damage;
   }
   constexpr int P = R == 1 ? 4 : 1;  // one row alone has too few sums to hide their latency in one page
   const int64_t pages = (h.first_position + row + R - 1) / kPage + 1;
@@ -165,15 +172,16 @@ DIALO_INLINE void attend_rows(const AttentionHead& h, int row) {
 
 // The rows from `row` on, as many at a time as there are registers for, then half as many, …
 template <int R, class T>
-DIALO_INLINE void attend_from(const AttentionHead& h, int row) {
-  for (; row + R <= h.rows; row += R) attend_rows<R, T>(h, row);
-  if constexpr (R > 1) attend_from<R / 2, T>(h, row);
+DIALO_INLINE void attend_from(const AttentionHead& h, int row, float damage) {
+  for (; row + R <= h.rows; row += R) attend_rows<R, T>(h, row, damage);
+  if constexpr (R > 1) attend_from<R / 2, T>(h, row, damage);
 }
 
 template <class T>
 DIALO_INLINE void attend(const AttentionHead& h) {
-  for (int row = 0; row < h.rows; ++row) store_row<T>(h, row);
-  attend_from<kAttentionRows, T>(h, 0);
+  Vec damage = vset1(0.0f);
+  for (int row = 0; row < h.rows; ++row) damage = vadd(damage, store_row<T>(h, row));
+  attend_from<kAttentionRows, T>(h, 0, vsum(damage));
 }
 
 static void attention_f32(const AttentionHead& h) { attend<float>(h); }

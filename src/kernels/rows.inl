@@ -63,7 +63,8 @@ DIALO_INLINE Vec vactivate(Vec x) {
   } else if constexpr (kind == Activation::kSilu) {
     return vmul(x, vsigmoid(x));
   } else {
-    return vmax(x, vset1(0.0f));
+    const Vec zero = vset1(0.0f);
+    return vselect_lt(x, zero, vfma(x, zero, zero), x);  // vmax would make 0 of a NaN; 0 · x stays NaN for −∞
   }
 }
 
@@ -131,34 +132,39 @@ static float exp_sum(const float* x, int n, float shift, float* out) {
 DIALO_INLINE int32_t round1(float x) { return int32_t((x + 12582912.0f) - 12582912.0f); }
 
 struct Range {
-  float low, high;
+  float low, high;  // NaN when a value is not finite
 };
 // Of n values and 0.
 DIALO_INLINE Range range_of(const float* x, int n) {
-  Vec low = vset1(0.0f), high = low;
+  const Vec zero = vset1(0.0f);
+  Vec low = zero, high = zero, damage = zero;
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const Vec v = vload(x + i);
     low = vmin(v, low);
     high = vmax(v, high);
+    damage = vfma(v, zero, damage);
   }
   if (i < n) {
     const Vec v = vload_n(x + i, n - i);
     low = vmin(v, low);
     high = vmax(v, high);
+    damage = vfma(v, zero, damage);
   }
-  return {-vhighest(vsub(vset1(0.0f), low)), vhighest(high)};
+  const float sum = vsum(damage);
+  return {sum - vhighest(vsub(zero, low)), sum + vhighest(high)};
 }
 
 static void quantize_tile(const float* x, int64_t ldx, int rows, int K, uint8_t* out, float* scale, int32_t* zero) {
   for (int r = 0; r < rows; ++r, x += ldx) {
     const Range range = range_of(x, K);
     const float width = range.high - range.low;
-    // Below this 255 / width would overflow: such a row is all zeros to every weight that it meets.
-    const bool silent = width < 1e-35f;
+    // Below this 255 / width would overflow: such a row is all zeros to every weight that it meets. No integer can
+    // say NaN, so the scale of a row that is not finite does.
+    const bool silent = !(width >= 1e-35f && width < __builtin_inff());
     const float inverse = silent ? 0.0f : 255.0f / width;
-    scale[r] = silent ? 0.0f : width / 255.0f;
-    zero[r] = round1(-range.low * inverse);
+    scale[r] = silent ? width - width : width / 255.0f;
+    zero[r] = silent ? 0 : round1(-range.low * inverse);
     for (int i = 0; i < K; i += kLanes) {
       const Vec v = i + kLanes <= K ? vload(x + i) : vload_n(x + i, K - i);
       uint8_t bytes[kLanes];

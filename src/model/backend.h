@@ -41,7 +41,7 @@ class Backend {
   virtual std::unique_ptr<Cache> new_cache() = 0;
   // Appends every segment's keys and values to its cache and writes the wanted rows' logits, config().outputs()
   // floats each, to logits + i · logits_stride().  CapacityError, before anything is written, when the cache's memory
-  // is used up.
+  // is used up; BackendError when the weights lead to what is not a finite number.
   virtual void forward(const Batch& batch, float* logits) = 0;
   virtual int64_t logits_stride() const = 0;
   virtual int64_t cache_bytes_in_use() const = 0;
