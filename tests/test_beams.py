@@ -85,8 +85,8 @@ def test_beams_are_those_of_transformers(model: Model, peer: Any, name: str) -> 
         expected = hugging_face(peer, prompt, **arguments)
         found = list(itertools.islice(results, len(expected)))
         for mine, (ids, score) in zip(found, expected, strict=True):
-                tie = ERROR * len(ids) / len(ids) ** arguments.get("length_penalty", 1.0)
-                assert mine.score == pytest.approx(score, abs=tie), (prompt, ids)
+            tie = ERROR * len(ids) / len(ids) ** arguments.get("length_penalty", 1.0)
+            assert mine.score == pytest.approx(score, abs=tie), (prompt, ids)
             if ids_of(mine) != ids:
                 # Equal scores in another order, or a tie at the last place.
                 assert sum(abs(score - other) < tie for _, other in expected) > 1 or mine is found[-1]

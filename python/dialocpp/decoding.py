@@ -75,7 +75,21 @@ class GenerationConfig:
     - `epsilon_cutoff`: tokens of at least this probability (Hewitt et al. 2022); 0: off.
     - `eta_cutoff`: of at least min(eta, sqrt(eta) * exp(-entropy)) (Hewitt et al. 2022); 0: off.
 
-    And around them: `max_new_tokens`; `eos_token_id`, None for the model's own; `seed`, None for a fresh one a call.
+    - `logits_processor`: a function of (token ids so far, logits (V,)) between the two, which changes the array or gives
+      another one. An error in it is its caller's alone.
+
+    Beam search (`num_beams` > 1) finds the most probable continuations as a whole, as transformers 5 does:
+
+    - `length_penalty`: a finished beam's score is its log-probability / length ** length_penalty.
+    - `early_stopping`: True ends with `num_beams` finished ones, False when a better one is not to be expected, "never"
+      when there can be none.
+    - `num_beam_groups`, `diversity_penalty`: groups of beams that pay for a token which an earlier group has just taken
+      (Vijayakumar et al. 2016).
+
+    And around them: `num_return_sequences` on one reading of the prompt; `max_new_tokens`; `stop_strings`, which end a
+    reply and are no part of its text; `max_time`, seconds after which it ends with the next token; `top_logprobs`, how
+    many of the most probable tokens to tell beside each chosen one (0: that one's log-probability alone, None: nothing);
+    `eos_token_id`, None for the model's own; `seed`, None for a fresh one a call.
     """
 
     max_new_tokens: int = 64
@@ -290,7 +304,7 @@ def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationCon
     for name in arguments:
         if name not in ARGUMENTS:
             near = difflib.get_close_matches(name, ARGUMENTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "help(dialocpp.GenerationConfig) lists them."
+            hint = f"did you mean {near[0]!r}?" if near else "GenerationConfig's help lists those there are."
             raise TypeError(f"There is no generation argument {name!r}; {hint}")
     if arguments.get("do_sample") is False and base.do_sample:
         base = dataclasses.replace(GREEDY, **{name: getattr(base, name) for name in KEPT_BY_GREEDY})

@@ -42,10 +42,10 @@ DIALO_INLINE Acc8 dot8(Acc8 sum, Act act, __m256i q) {
 DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) { return {dot8(sum.lo, act, w.lo), dot8(sum.hi, act, w.hi)}; }
 
 // 16 registers: 12 accumulators (6 × 1 × 2), two of weights, one of activations.
-constexpr int kF32Rows = 6, kF32Blocks = 1;
+constexpr int kF32Rows = 6, kF32Blocks = 1, kF32RowBlocks = 6;
 // 8 accumulators; the others hold two activations' halves, weights and intermediate products.
-constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 2;
-constexpr bool kI8TileAhead = false;
+constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 6;
+constexpr bool kTileAhead = false;  // a tile of 4 rows × 1 block is slow enough for the CPU's own prefetch
 constexpr int kAttentionRows = 2, kAttentionWidth = 2;
 
 #include "kernels/rows.inl"

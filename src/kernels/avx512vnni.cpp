@@ -43,9 +43,9 @@ DIALO_INLINE Weight weight_load(const int8_t* w) { return _mm512_loadu_si512(w);
 DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) { return Acc(_mm512_dpbusd_epi32(__m512i(sum), act, w)); }
 
 // 32 registers: 24 accumulators, three of weights, one of activations.
-constexpr int kF32Rows = 8, kF32Blocks = 3;
+constexpr int kF32Rows = 8, kF32Blocks = 3, kF32RowBlocks = 6;
 constexpr int kI8Rows = 8, kI8Blocks = 3, kI8RowBlocks = 6;
-constexpr bool kI8TileAhead = true;
+constexpr bool kTileAhead = true;
 constexpr int kAttentionRows = 8, kAttentionWidth = 2;
 
 #include "kernels/rows.inl"

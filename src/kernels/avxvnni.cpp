@@ -34,8 +34,8 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) {
 }
 
 // 8 accumulators hide the instruction's latency; two registers of weights, one of activations.
-constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 2;
-constexpr bool kI8TileAhead = false;
+constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 6;
+constexpr bool kTileAhead = false;  // as on avx2
 
 #include "kernels/tile.inl"
 #include "kernels/gemm_i8.inl"

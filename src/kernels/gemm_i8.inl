@@ -30,14 +30,6 @@ DIALO_INLINE void store_i8(const GemmI8& g, Acc sum, int row, int block) {
   vstore(out, y);
 }
 
-// Weights that the next blocks will need, fetched while the products of these blocks run: alone, products and memory
-// would take turns, since a latency is longer than what the CPU looks ahead. The passes over one group of blocks share
-// the work, each fetches its part: `stride` bytes of each next block in every k-step, from `offset` on.
-struct Ahead {
-  int64_t offset;
-  int stride;
-};
-
 // `a` points at the tile's first row, whose groups are `step` bytes apart.
 template <int R, int B, int... I, int... Blocks>
 DIALO_INLINE void tile_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Ahead ahead, Indices<I...>,
@@ -47,36 +39,10 @@ DIALO_INLINE void tile_i8(const GemmI8& g, const uint8_t* a, int64_t step, int r
   Acc sum[R * B] = {(void(I), acc_zero())...};
   const int8_t* next = w + ahead.offset;
   for (int k = 0; k < g.groups; ++k, w += kBlockBytes, a += step, next += ahead.stride) {
-    if constexpr (kI8TileAhead) (__builtin_prefetch(next + Blocks * block_size, 0, 2), ...);
+    if constexpr (R == 1 || kTileAhead) (__builtin_prefetch(next + Blocks * block_size, 0, 2), ...);
     step_i8<B>(sum, a, w, block_size, UpTo<R>(), UpTo<B>());
   }
   (store_i8(g, sum[I], row + I / B, block + I % B), ...);
-}
-
-// One row reads its weights once: at memory speed with a few blocks side by side and two k-steps in flight.
-template <int B, int... I>
-DIALO_INLINE void row_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Ahead ahead, Indices<I...> all) {
-  const int64_t block_size = int64_t(g.groups) * kBlockBytes;
-  const int8_t* w = g.weight + block * block_size;
-  const int8_t* next = w + ahead.offset;
-  Acc even[B] = {(void(I), acc_zero())...}, odd[B] = {(void(I), acc_zero())...};
-  int k = 0;
-  for (; k + 2 <= g.groups; k += 2, w += 2 * kBlockBytes, a += 2 * step, next += 2 * kBlockBytes) {
-    ((__builtin_prefetch(next + I * block_size, 0, 2), __builtin_prefetch(next + I * block_size + kBlockBytes, 0, 2)), ...);
-    step_i8<B>(even, a, w, block_size, UpTo<1>(), all);
-    step_i8<B>(odd, a + step, w + kBlockBytes, block_size, UpTo<1>(), all);
-  }
-  if (k < g.groups) step_i8<B>(even, a, w, block_size, UpTo<1>(), all);
-  (store_i8(g, acc_add(even[I], odd[I]), row, block + I), ...);
-}
-
-template <int R, int B>
-DIALO_INLINE void blocks_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, int block, Ahead ahead) {
-  if constexpr (R == 1) {
-    row_i8<B>(g, a, step, row, block, ahead, UpTo<B>());
-  } else {
-    tile_i8<R, B>(g, a, step, row, block, ahead, UpTo<R * B>(), UpTo<B>());
-  }
 }
 
 template <int R>
@@ -85,8 +51,8 @@ static void rows_i8(const GemmI8& g, const uint8_t* a, int64_t step, int row, in
   if (rows == R) {
     constexpr int B = R == 1 ? kI8RowBlocks : kI8Blocks;
     int block = block0;
-    for (; block + B <= block1; block += B) blocks_i8<R, B>(g, a, step, row, block, ahead);
-    for (; block < block1; ++block) blocks_i8<R, 1>(g, a, step, row, block, ahead);
+    for (; block + B <= block1; block += B) tile_i8<R, B>(g, a, step, row, block, ahead, UpTo<R * B>(), UpTo<B>());
+    for (; block < block1; ++block) tile_i8<R, 1>(g, a, step, row, block, ahead, UpTo<R>(), UpTo<1>());
     return;
   }
   if constexpr (R > 1) rows_i8<R - 1>(g, a, step, row, rows, block0, block1, ahead);

@@ -38,9 +38,9 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) {
   return sum;
 }
 
-constexpr int kF32Rows = 2, kF32Blocks = 1;
+constexpr int kF32Rows = 2, kF32Blocks = 1, kF32RowBlocks = 1;
 constexpr int kI8Rows = 2, kI8Blocks = 1, kI8RowBlocks = 1;
-constexpr bool kI8TileAhead = false;
+constexpr bool kTileAhead = false;
 constexpr int kAttentionRows = 2, kAttentionWidth = 1;
 
 #include "kernels/rows.inl"

@@ -6,3 +6,11 @@ template <int... I>
 using Indices = std::integer_sequence<int, I...>;
 template <int N>
 using UpTo = std::make_integer_sequence<int, N>;
+
+// Weights that the next blocks will need, fetched while the products of these blocks run: alone, products and memory
+// would take turns, since a latency is longer than what the CPU looks ahead. The passes over one group of blocks share
+// the work, each fetches its part: `stride` elements of each next block in every k-step, from `offset` on.
+struct Ahead {
+  int64_t offset;
+  int stride;
+};
