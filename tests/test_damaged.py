@@ -49,6 +49,14 @@ def test_one_number_that_is_not_finite_is_an_error(
     assert swallowed == []
 
 
+@pytest.mark.parametrize("name", ["wte.weight_scale", "ln_f.bias"])
+def test_a_damaged_head_shows_in_scores(folders: dict[str, Path], name: str) -> None:
+    model = with_one(load_checkpoint(folders["gelu_new"], dtype="int8"), name, np.nan)
+    for ask in (lambda: model.logprobs([5, 6, 7]), lambda: model.score(["ab"], "cd")):
+        with one_sentence(BackendError, "not finite"):
+            ask()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_an_error_in_mid_reply_leaves_the_session_whole(folders: dict[str, Path], dtype: str) -> None:
     """Only a later position is damaged: what is short still works."""

@@ -90,7 +90,7 @@ class Answer:
         self._started = time.perf_counter()
         self._requests: list[Request | BeamSearch] = []
         self._generated = 0  # tokens of attempts that are over
-        self._stopped = False
+        self._stopped = self._resorted = False
         self._begin()
         self._first = self._taken = self._requests[0]
 
@@ -111,8 +111,11 @@ class Answer:
 
     @property
     def logprobs(self) -> tuple[TokenLogprob, ...]:
-        """Of the reply's tokens, where they were asked for."""
-        return tuple(self._taken.logprobs) if isinstance(self._taken, Request) else ()
+        """Of the reply's tokens, where they were asked for and are the model's own."""
+        if self._resorted or not isinstance(self._taken, Request):
+            return ()
+        whole = self.finish_reason not in (GUARD, CANCELLED, None)
+        return tuple(self._taken.logprobs[: None if whole else len(self.token_ids)])
 
     @property
     def timings(self) -> Timings:
@@ -138,8 +141,8 @@ class Answer:
             yield from self._one() if self._task.streams else self._many()
             if self.finish_reason is not None:
                 return
-            late = self._task.config.max_time is not None and self._elapsed() > self._task.config.max_time
-            if late or self.retries == self._task.max_retries:
+            limit = self._drawing_time
+            if (limit is not None and self._elapsed() > limit) or self.retries == self._task.max_retries:
                 yield self._last_resort()
                 return
             self._cancel()
@@ -168,9 +171,8 @@ class Answer:
         else:
             seed = self._task.seed_of(self.retries, index)
             request = self._model.request(sequence, prompt, config, seed=seed, penalty_start=start)
-        if config.max_time is not None:
-            share = _DRAWING if self._task.ranking else 1.0
-            request.max_time = max(0.0, share * config.max_time - self._elapsed())
+        if self._drawing_time is not None:
+            request.max_time = max(0.0, self._drawing_time - self._elapsed())
         self._requests.append(request)
         if self._stopped:
             raise CancelledJobError
@@ -186,7 +188,7 @@ class Answer:
         request, guard = self._requests[0], self._task.guard
         assert isinstance(request, Request)
         stream = _Text(self._model, self._task.config)
-        text, read, complete, echo = "", 0, 0, False
+        text, read, complete, echo, broken = "", 0, 0, False, False
         for token in self._tokens(request):
             read += 1
             piece = stream.push(token)
@@ -194,6 +196,7 @@ class Answer:
                 continue
             text, complete = text + piece, read
             if echo := guard.repeats(text):
+                broken = True
                 break
             if not guard.holds(text):
                 self._taken = request
@@ -203,7 +206,11 @@ class Answer:
             echo = bool(self.text) and guard.repeats(text, ended=True)
         if echo:
             self._model.scheduler.cancel(request)
-            self.candidates.append(self._candidate(request, 0, text, ECHO))
+            candidate = self._candidate(request, 0, text, ECHO)
+            if broken:  # only what was read: how far the request has run ahead depends on others
+                ids, logprob = tuple(request.generated[:read]), _sum_of(request.logprobs[:read])
+                candidate = dataclasses.replace(candidate, token_ids=ids, finish_reason=GUARD, logprob=logprob)
+            self.candidates.append(candidate)
             # What was shown stays, and the reply ends before it says again what was said.
             self.finish_reason = GUARD if self.text else None
             return
@@ -253,6 +260,12 @@ class Answer:
             taken = self._elapsed() - begun
         return ranked
 
+    @property
+    def _drawing_time(self) -> float | None:
+        """Seconds from the beginning in which tokens may be drawn."""
+        limit = self._task.config.max_time
+        return None if limit is None else limit * (_DRAWING if self._task.ranking else 1.0)
+
     def _elapsed(self) -> float:
         """Seconds since the answer was begun."""
         return time.perf_counter() - self._started
@@ -263,7 +276,7 @@ class Answer:
         scheduler.next_token(first)  # from here on the prompt can be shared
         count = self._task.num_candidates if self._task.attempt(self.retries).do_sample else 1
         for index in range(1, count):
-            self._submit(first.sequence.fork(len(self._task.prompt) - 1), index)
+            self._submit(scheduler.fork(first, len(self._task.prompt) - 1), index)
         requests = [request for request in self._requests if isinstance(request, Request)]
         live = list(requests)
         while live:
@@ -279,9 +292,9 @@ class Answer:
         self._model.scheduler.finish(search)
         drawn: list[tuple[Request | BeamSearch, Candidate]] = []
         for found in search.finished:
-            ids = found.generated[:-1] if found.finish_reason == "eos" else found.generated
-            scores = {"beam": found.score}
-            candidate = Candidate(self._text_of(ids), tuple(ids), found.finish_reason, self.seed, scores=scores)
+            text = self._text_of(found.reply_ids)
+            ids = self._said(text, found.reply_ids, found.finish_reason)
+            candidate = Candidate(text, ids, found.finish_reason, self.seed, scores={"beam": found.score})
             drawn.append((search, candidate))
         return drawn
 
@@ -297,13 +310,18 @@ class Answer:
         stream = _Text(self._model, self._task.config)
         return "".join(map(stream.push, ids)) + stream.flush()
 
+    def _said(self, text: str, ids: Sequence[int], finish_reason: str) -> tuple[int, ...]:
+        """What a reply's turn holds: its tokens, but nothing of the stop string that ended it."""
+        return tuple(self._model.tokenizer.encode(text) if finish_reason == "stop" else ids)
+
     def _candidate(self, request: Request, index: int, text: str, rejected: str | None = None) -> Candidate:
+        finish_reason = request.finish_reason or GUARD
         return Candidate(
             text=text,
-            token_ids=tuple(request.reply_ids),
-            finish_reason=request.finish_reason or GUARD,
+            token_ids=self._said(text, request.reply_ids, finish_reason),
+            finish_reason=finish_reason,
             seed=self._task.seed_of(self.retries, index),
-            logprob=sum(token.logprob for token in request.logprobs) if request.logprobs else None,
+            logprob=_sum_of(request.logprobs),
             rejected_because=rejected,
         )
 
@@ -321,6 +339,7 @@ class Answer:
 
     def _last_resort(self) -> str:
         """No candidate will do: the best complete one that only repeats a sentence, or else a set phrase."""
+        self._resorted = True
         for candidate in sorted(self.candidates, key=lambda candidate: -candidate.total):
             if candidate.rejected_because == ECHO and candidate.finish_reason != GUARD:
                 self.finish_reason, self.seed = candidate.finish_reason, candidate.seed
@@ -339,6 +358,10 @@ class Answer:
         new = [phrase for phrase in order if guard.verdict(phrase) is None]
         other = [phrase for phrase in order if key_of(phrase) != key_of(last)]
         return (new or other or order)[0]
+
+
+def _sum_of(logprobs: Sequence[TokenLogprob]) -> float | None:
+    return sum(token.logprob for token in logprobs) if logprobs else None
 
 
 class _Text:

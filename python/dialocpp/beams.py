@@ -24,6 +24,11 @@ class Finished:
     generated: list[int]
     finish_reason: str
 
+    @property
+    def reply_ids(self) -> list[int]:
+        """The generated ids without the end-of-text."""
+        return self.generated[:-1] if self.finish_reason == "eos" else self.generated
+
 
 @dataclass(frozen=True)
 class _Beam:
@@ -163,16 +168,18 @@ class BeamSearch:
         ]
         extensions.sort(key=lambda e: -e.score)
         del extensions[self._kept :]
-        if not extensions:  # the rules ban every token
-            return _Group([], [Finished(b.score, b.generated, "eos") for b in group.beams], done=True), []
         length = len(group.beams[0].generated) + 1
+        if not extensions:  # the rules ban every token: the beams end here, as a greedy reply would
+            end = self.eos_token_ids[:1] or (0,)
+            ended = [Finished(b.score / length**self.length_penalty, [*b.generated, *end], "eos") for b in group.beams]
+            return _Group([], [*group.finished, *ended][: self._width], done=True), []
         ends = [self._end(extension) for extension in extensions]
         running = [e for e, end in zip(extensions, ends, strict=True) if end is None][: self._width]
         # Only the first `width` may end the search; the others are there so that enough go on.
-        ended = zip(extensions[: self._width], ends, strict=False)
+        first = zip(extensions[: self._width], ends, strict=False)
         finished = [
             *group.finished,
-            *(Finished(e.score / length**self.length_penalty, e.generated, end) for e, end in ended if end),
+            *(Finished(e.score / length**self.length_penalty, e.generated, end) for e, end in first if end),
         ]
         finished.sort(key=lambda f: -f.score)
         del finished[self._width :]

@@ -75,8 +75,8 @@ class GenerationConfig:
     - `epsilon_cutoff`: tokens of at least this probability (Hewitt et al. 2022); 0: off.
     - `eta_cutoff`: of at least min(eta, sqrt(eta) * exp(-entropy)) (Hewitt et al. 2022); 0: off.
 
-    - `logits_processor`: a function of (token ids so far, logits (V,)) between the two, which changes the array or gives
-      another one. An error in it is its caller's alone.
+    - `logits_processor`: a function of (token ids so far, logits (V,)) between the two, which changes the array or
+      gives another one. An error in it is its caller's alone.
 
     Beam search (`num_beams` > 1) finds the most probable continuations as a whole, as transformers 5 does:
 
@@ -88,7 +88,7 @@ class GenerationConfig:
 
     And around them: `num_return_sequences` on one reading of the prompt; `max_new_tokens`; `stop_strings`, which end a
     reply and are no part of its text; `max_time`, seconds after which it ends with the next token; `top_logprobs`, how
-    many of the most probable tokens to tell beside each chosen one (0: that one's log-probability alone, None: nothing);
+    many of the most probable tokens to tell beside each chosen one (0: that one's log-probability alone; None: off);
     `eos_token_id`, None for the model's own; `seed`, None for a fresh one a call.
     """
 
@@ -127,6 +127,9 @@ class GenerationConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("stop_strings", "eos_token_id"):  # copies: a list could change under us
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in FORMS:
@@ -198,6 +201,10 @@ class GenerationConfig:
         for name, value in [*ids, *counts]:
             if not -(2**31) <= value < 2**31:
                 raise ValueError(f"{name} must be below 2**31, but is {value}.")
+        for name in ("num_beams", "num_return_sequences", "top_logprobs", "max_new_tokens"):
+            value = getattr(self, name)
+            if value is not None and value > 2**20:
+                raise ValueError(f"{name} must be at most 2**20, but is {value}.")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, float) and isinstance(value, int) and abs(value) > 2**1000:
@@ -291,15 +298,24 @@ CHAT = GenerationConfig(
 
 
 # What `do_sample=False` leaves of a sampling preset.
-KEPT_BY_GREEDY = ("max_new_tokens", "eos_token_id", "seed", *FORMS)
+KEPT_BY_GREEDY = (
+    "max_new_tokens",
+    "eos_token_id",
+    "seed",
+    "stop_strings",
+    "max_time",
+    "top_logprobs",
+    "logits_processor",
+    *FORMS,
+)
 
 
 def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationConfig:
     """`base` with the caller's arguments; TypeError names the nearest known argument for an unknown one.
 
     `do_sample=False` on a sampling base is plain greedy decoding: of the base's rules those in `KEPT_BY_GREEDY` stay
-    (lengths, end-of-text, and whatever names tokens or words: what was banned stays banned), the others, which tune
-    sampling, hold when they are named again.
+    (length, end-of-text, limits, and whatever names tokens or words: what was banned stays banned), the others, which
+    tune sampling, hold when they are named again.
     """
     for name in arguments:
         if name not in ARGUMENTS:

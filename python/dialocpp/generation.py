@@ -43,6 +43,8 @@ def generate(host: Host, prompts: Sequence[list[int]], config: GenerationConfig,
         reply_request(host, sequence, prompts[i // n], config, seed=(seed + i) % 2**64, penalty_start=0)
         for i, sequence in enumerate(sequences)
     ]
+    for request in requests:
+        request.run_ahead = config.max_new_tokens  # nobody reads along: they stay together to their ends
     run(host, requests)
     return [generation_of(host, request, config, (seed + i) % 2**64) for i, request in enumerate(requests)]
 
@@ -191,7 +193,7 @@ def beam_generations(host: Host, search: BeamSearch, config: GenerationConfig, s
     """What a finished search has found, best first."""
     found = []
     for finished in search.finished:
-        ids = finished.generated[:-1] if finished.finish_reason == "eos" else finished.generated
+        ids = finished.reply_ids
         found.append(
             Generation(
                 text=_text(host, ids, config),

@@ -123,8 +123,8 @@ class Outputs:
         return [_core.Work(self.sequence, tokens, logits=start + len(tokens) == len(self.tokens))]
 
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
-        if len(outcomes[0].logits):
-            self.outputs = outcomes[0].logits
+        if len(logits := outcomes[0].logits):
+            self.outputs = logits
 
     def give_back(self) -> None:
         cut_to(self.sequence, 0)
@@ -145,6 +145,7 @@ class Request:
     top_logprobs: int = -1
     max_time: float | None = None  # seconds, from `begin`
     bans: Callable[[list[int]], Sequence[int]] | None = None  # tokens that may not follow these of the reply
+    run_ahead: int = RUN_AHEAD  # tokens; for a caller who waits for the whole reply: max_new_tokens
     cached_tokens: int = 0
     generated: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -188,7 +189,7 @@ class Request:
 
     @property
     def waits(self) -> bool:
-        return len(self.generated) - self.taken >= RUN_AHEAD
+        return len(self.generated) - self.taken >= self.run_ahead
 
     @property
     def writes(self) -> bool:
@@ -223,8 +224,8 @@ class Request:
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         outcome = outcomes[0]
         token = outcome.token
-        if self.processor is not None and len(outcome.logits):
-            token = self._draw(self.processor, outcome.logits)
+        if self.processor is not None and len(logits := outcome.logits):
+            token = self._draw(self.processor, logits)
         if token < 0:
             return
         now = time.perf_counter()
@@ -252,10 +253,13 @@ class Request:
         if changed is None:
             changed = scores
         changed = np.asarray(changed, np.float32)
-        if changed.shape != scores.shape or np.isnan(changed).any():
+        if changed.shape != scores.shape:
             raise ValueError(
-                f"logits_processor must give numbers of shape {scores.shape}, but gave shape {changed.shape}"
-                f"{' with NaN' if changed.shape == scores.shape else ''}."
+                f"logits_processor must give logits of shape {scores.shape}, but gave shape {changed.shape}."
+            )
+        if not (changed < np.inf).all():
+            raise ValueError(
+                "logits_processor must give numbers or -inf, but gave NaN or inf; to force a token, ban the others."
             )
         return _core.draw(self.sampling, len(tokens), changed)
 

@@ -75,7 +75,7 @@ class Candidate:
 
     `logprob` is log P of the reply, its end-of-text included, if `top_logprobs` asked for it.
     `rejected_because`: `empty`, `repeats a turn`,
-    `repeats a sentence` or `filtered`; None for a reply that could be given.
+    `repeats a sentence`, `filtered`, or `too late` for `max_time`; None for a reply that could be given.
     """
 
     text: str

@@ -60,6 +60,12 @@ class CancelledJobError(Exception):
     """Another thread has cancelled the job that this one waits for."""
 
 
+class SequenceJob(Job, Protocol):
+    """A job with one sequence."""
+
+    sequence: _core.Sequence
+
+
 class Scheduler:
     """Continuous batching over one engine; safe from many threads."""
 
@@ -68,6 +74,7 @@ class Scheduler:
         # Reentrant: the collector may close an abandoned stream, which cancels, in the middle of a step.
         self._lock = threading.RLock()
         self._live: list[Job] = []
+        self._stepping = False
         forget_after_fork(self)
 
     def submit(self, job: Job) -> None:
@@ -104,13 +111,30 @@ class Scheduler:
                 return False
             if job.cancelled:
                 raise CancelledJobError
-            self._step(job)
+            if self._stepping:  # by this thread: the lock is reentrant
+                raise RuntimeError(
+                    "A function that a step calls, such as a logits_processor, cannot run the same model; "
+                    "use model.logits() or another Model in it."
+                )
+            self._stepping = True
+            try:
+                self._step(job)
+            finally:
+                self._stepping = False
             return True
+
+    def fork(self, job: SequenceJob, length: int) -> _core.Sequence:
+        """A fork of a running job's sequence, between two steps. Raises the job's error."""
+        with self._lock:
+            if job.error is not None:
+                raise _bare(job.error)
+            return job.sequence.fork(length)
 
     def forget(self) -> None:
         """In a child after fork(): the lock may be held by a thread that is not here, nor are the callers."""
         self._lock = threading.RLock()
         self._live = []
+        self._stepping = False
 
     def _step(self, needed: Job) -> None:
         self._live = [job for job in self._live if not job.done and job.error is None]
@@ -131,7 +155,14 @@ class Scheduler:
         for job in [needed, *sorted(others, key=lambda job: not job.writes)]:
             if budget <= 0:
                 break
-            work = job.plan(budget)
+            try:
+                work = job.plan(budget)
+            except Exception as error:
+                # As in `_commit_one`: nobody else's.
+                _fail(job, error)
+                if job is needed:
+                    raise
+                continue
             if work:
                 budget -= sum(len(item) for item in work)
                 planned.append((job, work))

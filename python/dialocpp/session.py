@@ -60,17 +60,20 @@ class ChatSession:
         **arguments: Any,
     ) -> None:
         model.check_writes()
-        ranked = reverse is not None or rankers != ()
+        ranking = Ranking.of(rankers)
         settings, self.generation_config = _settings(
             generation_config, _BY_REVERSE if reverse and not generation_config and not preset else preset, arguments
         )
-        if ranked and "num_candidates" not in arguments and settings.num_candidates == 1:
+        if reverse is not None:
+            ranking = ranking.also(MMI(reverse))
+        if ranking and "num_candidates" not in arguments and settings.num_candidates == 1:
             settings = dataclasses.replace(settings, num_candidates=preset_named(_BY_REVERSE).num_candidates)
         GenerationConfig(seed=seed)  # TypeError or ValueError for what is no seed
-        self._ranking = Ranking.of(rankers)
-        if reverse is not None:
-            self._ranking = self._ranking.also(MMI(reverse))
-        self._functions = [name for name, given in (("rankers", rankers != ()), ("reverse", reverse)) if given]
+        if self.generation_config.num_return_sequences > 1:
+            raise ValueError("A session gives one reply; to choose among several, give num_candidates.")
+        self._ranking = ranking
+        given = {"rankers": bool(Ranking.of(rankers)), "reverse": reverse is not None}
+        self._functions = [name for name in given if given[name]]
         if preset is not None and preset_named(preset).needs_reverse and not self._ranking:
             raise ValueError(f"The preset {preset!r} ranks by a reverse model; give one as reverse=.")
         self.model = model
@@ -205,6 +208,9 @@ class ChatSession:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the conversation to a JSON file, whole or not at all. Functions and rankers are named, not written."""
+        config, functions = self.generation_config, (*self.settings.functions(), *self._functions)
+        if config.logits_processor is not None:
+            functions = (*functions, "logits_processor")
         transcript.write(
             Path(path),
             transcript.Transcript(
@@ -212,9 +218,9 @@ class ChatSession:
                 fingerprint=self.model.fingerprint,
                 preset=self.preset,
                 seed=self.seed,
-                generation_config=self.generation_config,
+                generation_config=dataclasses.replace(config, logits_processor=None),
                 settings=self.settings.as_data(),
-                functions=(*self.settings.functions(), *self._functions),
+                functions=functions,
                 exchanges=tuple(self._exchanges),
                 turns=tuple(self._turns),
             ),

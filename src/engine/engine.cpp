@@ -28,7 +28,7 @@ struct Question {
 void answer(Sampler& sampler, const Work& work, std::span<const int32_t> tokens, std::span<float> logits,
             Outcome& out) {
   if (work.logits) {
-    if (work.sampling) sampler.process(*work.sampling, tokens, logits, work.bans);
+    work.sampling ? sampler.process(*work.sampling, tokens, logits, work.bans) : check_finite(logits);
     out.logits.assign(logits.begin(), logits.end());
     return;
   }
@@ -163,6 +163,7 @@ std::vector<Outcome> Engine::step(std::span<const Work> work) {
       const std::span<float> logits(logits_.data() + q * stride, config().outputs());
       if (target != kNoToken) {
         scores[q] = logprob(logits, target);
+        check_finite({&scores[q], 1});
       } else {
         answer(samplers_[thread], work[index], work[index].sequence->tokens_, logits, outcomes[index]);
       }
@@ -205,6 +206,7 @@ void Engine::logits(std::span<const int32_t> tokens, float* out) {
   });
 }
 
+// NaN or infinite only when a logit is.
 float Engine::logprob(std::span<const float> logits, int32_t token) const {
   const float highest = *std::max_element(logits.begin(), logits.end());
   const double total = std::log(double(kernels().exp_sum(logits.data(), int(logits.size()), highest, nullptr)));
@@ -220,6 +222,7 @@ void Engine::logprobs(std::span<const int32_t> tokens, float* out) {
       out[first + r] = logprob({logits_.data() + r * stride, std::size_t(V)}, tokens[first + r + 1]);
     });
   });
+  if (T > 1) check_finite({out, std::size_t(T - 1)});
 }
 
 }  // namespace dialo

@@ -9,11 +9,6 @@
 namespace dialo {
 namespace {
 
-void check_finite(std::span<const float> logits) {
-  if (all_finite(logits)) return;
-  throw BackendError("The model's logits are not finite numbers: its weights are damaged; fetch them anew.");
-}
-
 // splitmix64's finaliser (Steele, Lea & Flood 2014).
 uint64_t mix(uint64_t z) {
   z += 0x9e3779b97f4a7c15u;
@@ -37,6 +32,11 @@ std::size_t index_at(std::span<const float> weights, double total, double u) {
 
 }  // namespace
 
+void check_finite(std::span<const float> logits) {
+  if (all_finite(logits)) return;
+  throw BackendError("The model's logits are not finite numbers: its weights are damaged; fetch them anew.");
+}
+
 double uniform(uint64_t seed, uint64_t position) {
   return double(mix(mix(seed) ^ mix(~position)) >> 11) * 0x1p-53;
 }
@@ -47,8 +47,10 @@ void Sampler::process(const Sampling& rules, Ids tokens, std::span<float> logits
 }
 
 int32_t Sampler::draw(const Sampling& rules, int64_t position, std::span<const float> scores) {
-  // Nothing is left when the rules ban every token: the reply ends.
-  const int32_t end = rules.eos_token_ids.empty() ? 0 : rules.eos_token_ids[0];
+  // Nothing is left when the rules ban every token: the reply ends, by an end-of-text that the vocabulary has.
+  const auto known = std::find_if(rules.eos_token_ids.begin(), rules.eos_token_ids.end(),
+                                  [&](int32_t id) { return id >= 0 && std::size_t(id) < scores.size(); });
+  const int32_t end = known == rules.eos_token_ids.end() ? 0 : *known;
   if (!rules.do_sample) {
     const int32_t best = argmax(scores);
     return scores[best] == kBanned ? end : best;

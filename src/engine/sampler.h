@@ -50,6 +50,9 @@ class Sampler {
   Warpers warpers_;
 };
 
+// BackendError when one of the model's numbers is not finite.
+void check_finite(std::span<const float> numbers);
+
 // A number in [0, 1) from (seed, position) alone, so that neither neighbours nor threads change a reply.
 double uniform(uint64_t seed, uint64_t position);
 
