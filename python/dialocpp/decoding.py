@@ -197,11 +197,12 @@ class GenerationConfig:
     def _check_sizes(self) -> None:
         """Python's integers have no end, but those of the core have."""
         ids = [("eos_token_id", id_) for id_ in self.eos_token_ids(())]
-        counts = [(name, getattr(self, name)) for name in ("top_k", "no_repeat_ngram_size", "min_new_tokens")]
+        names = ("top_k", "no_repeat_ngram_size", "min_new_tokens", "max_new_tokens")
+        counts = [(name, getattr(self, name)) for name in names]
         for name, value in [*ids, *counts]:
             if not -(2**31) <= value < 2**31:
                 raise ValueError(f"{name} must be below 2**31, but is {value}.")
-        for name in ("num_beams", "num_return_sequences", "top_logprobs", "max_new_tokens"):
+        for name in ("num_beams", "num_return_sequences", "top_logprobs"):
             value = getattr(self, name)
             if value is not None and value > 2**20:
                 raise ValueError(f"{name} must be at most 2**20, but is {value}.")
