@@ -197,7 +197,7 @@ class GenerationConfig:
     def _check_sizes(self) -> None:
         """Python's integers have no end, but those of the core have."""
         ids = [("eos_token_id", id_) for id_ in self.eos_token_ids(())]
-        names = ("top_k", "no_repeat_ngram_size", "min_new_tokens", "max_new_tokens")
+        names = ("top_k", "no_repeat_ngram_size", "min_new_tokens")
         counts = [(name, getattr(self, name)) for name in names]
         for name, value in [*ids, *counts]:
             if not -(2**31) <= value < 2**31:
