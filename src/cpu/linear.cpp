@@ -5,8 +5,9 @@
 namespace dialo {
 namespace {
 
-// Pieces small enough that the cores finish together, large enough to be worth handing out.
-constexpr int kPiecesPerThread = 4;
+// Few enough that what a thread fetches ahead is mostly its own next blocks, and more than one, so that a thread which is
+// held up leaves something to the others.
+constexpr int kPiecesPerThread = 2;
 
 // Splits blocks of 16 outputs (and, for many rows, the rows too) into pieces for the pool.
 template <class Product>
