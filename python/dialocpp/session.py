@@ -39,9 +39,9 @@ class ChatSession:
     `preset`: a name of PRESETS, or else `generation_config`. `arguments` are GenerationConfig's, for every reply (each
     call can override them), and ChatSettings': `num_candidates, max_retries, echo_guard, reply_filter, fallback,
     window_tokens, persona, chat_format`. `rankers` choose among candidates: objects with `name` and `score`,
-    functions of (context, reply), or pairs of one and its weight; then there are 16 candidates, unless
-    `num_candidates` says otherwise. `reverse`: a reverse model to rank by, as the preset `paper-mmi` unless another is
-    named. `max_time` holds for the whole answer: the best of as many candidates as fit.
+    functions of (context, reply), or a list of these and of pairs (ranker, weight); then there are 16 candidates,
+    unless `num_candidates` says otherwise. `reverse`: a reverse model to rank by, as the preset `paper-mmi` unless
+    another is named. `max_time` holds for the whole answer: the best of as many candidates as fit.
 
     The default samples (top-k, top-p, no repeated 3-gram) and does not give a reply that is empty or was said before.
     `do_sample=False` is plain greedy decoding, which nothing alters unless it is asked for by name. With a `seed` the

@@ -42,14 +42,14 @@ DIALO_INLINE void prefetch_beside(const T* keys, int D) {
 
 // scores (R, kPage) of each of P pages = q (R, D) · keys: the product of gemm_f32.inl with 16 positions as a block.
 // Row r's scores of the pages follow each other, `P · kPage` in all.
-// A row alone uses each number once and would wait for memory: while it reads the keys, the values behind them come.
+// While the keys are read, the values behind them come from memory.
 template <int R, int P, class T, int... I, int... Rows, int... Blocks>
 DIALO_INLINE void scores_of_pages(const float* q, int64_t ldq, const T* const* pages, int D, float* scores,
                                   Indices<I...>, Indices<Rows...>, Indices<Blocks...> blocks) {
   constexpr int kOfPage = kPage / kLanes, B = P * kOfPage;
   Vec sum[R * B] = {(void(I), vset1(0.0f))...};
   for (int d = 0; d < D; ++d) {
-    if constexpr (R == 1) (prefetch_beside(pages[Blocks / kOfPage] + (int64_t(Blocks % kOfPage) * D + d) * kLanes, D), ...);
+    (prefetch_beside(pages[Blocks / kOfPage] + (int64_t(Blocks % kOfPage) * D + d) * kLanes, D), ...);
     const Vec key[B] = {vload(pages[Blocks / kOfPage] + (int64_t(Blocks % kOfPage) * D + d) * kLanes)...};
     (step_row_f32<Rows, B>(sum, q + Rows * ldq + d, key, blocks), ...);
   }
