@@ -1,5 +1,5 @@
 // How do the rules of one request enter the core? By name, one row of a table each; and the choice by itself.
-#include "engine/sampling.h"
+#include "sampling/sampling.h"
 
 #include <pybind11/stl.h>
 
@@ -9,7 +9,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/register.h"
-#include "engine/sampler.h"
+#include "sampling/sampler.h"
 
 namespace dialo {
 namespace {

@@ -7,8 +7,8 @@
 #include "bindings/arrays.h"
 #include "bindings/register.h"
 #include "cpu/kv_cache.h"
-#include "engine/sampler.h"
 #include "kernels/kernels.h"
+#include "sampling/sampler.h"
 
 namespace dialo {
 namespace {

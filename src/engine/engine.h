@@ -8,8 +8,8 @@
 
 #include "base/fork_safe_mutex.h"
 #include "base/thread_pool.h"
-#include "engine/sampler.h"
 #include "model/backend.h"
+#include "sampling/sampler.h"
 
 namespace dialo {
 

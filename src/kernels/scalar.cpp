@@ -43,11 +43,11 @@ constexpr int kI8Rows = 2, kI8Blocks = 1, kI8RowBlocks = 1;
 constexpr bool kTileAhead = false;
 constexpr int kAttentionRows = 2, kAttentionWidth = 1;
 
-#include "kernels/rows.inl"
-#include "kernels/tile.inl"
-#include "kernels/gemm_f32.inl"
-#include "kernels/gemm_i8.inl"
-#include "kernels/attention.inl"
+#include "kernels/body/rows.inl"
+#include "kernels/body/tile.inl"
+#include "kernels/body/gemm_f32.inl"
+#include "kernels/body/gemm_i8.inl"
+#include "kernels/body/attention.inl"
 
 }  // namespace
 

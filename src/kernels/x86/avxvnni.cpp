@@ -17,8 +17,8 @@
 namespace dialo::avxvnni {
 namespace {
 
-#include "kernels/vec_avx2.inl"
-#include "kernels/acc_avx2.inl"
+#include "kernels/x86/vec_avx2.inl"
+#include "kernels/x86/acc_avx2.inl"
 
 using Act = __m256i;
 constexpr int kOffset = 0;
@@ -37,8 +37,8 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) {
 constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 6;
 constexpr bool kTileAhead = false;  // as on avx2
 
-#include "kernels/tile.inl"
-#include "kernels/gemm_i8.inl"
+#include "kernels/body/tile.inl"
+#include "kernels/body/gemm_i8.inl"
 
 }  // namespace
 

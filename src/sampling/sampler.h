@@ -6,10 +6,10 @@
 #include <span>
 #include <vector>
 
-#include "engine/processors.h"
-#include "engine/sampling.h"
-#include "engine/warpers.h"
 #include "kernels/kernels.h"
+#include "sampling/processors.h"
+#include "sampling/sampling.h"
+#include "sampling/warpers.h"
 
 namespace dialo {
 

@@ -1,8 +1,8 @@
-#include "engine/processors.h"
+#include "sampling/processors.h"
 
 #include <algorithm>
 
-#include "engine/row.h"
+#include "sampling/row.h"
 
 namespace dialo {
 namespace {

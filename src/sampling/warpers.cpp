@@ -1,10 +1,10 @@
-#include "engine/warpers.h"
+#include "sampling/warpers.h"
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
 
-#include "engine/row.h"
+#include "sampling/row.h"
 
 namespace dialo {
 

@@ -18,8 +18,8 @@
 namespace dialo::avx2 {
 namespace {
 
-#include "kernels/vec_avx2.inl"
-#include "kernels/acc_avx2.inl"
+#include "kernels/x86/vec_avx2.inl"
+#include "kernels/x86/acc_avx2.inl"
 
 struct Act {
   __m256i magnitude, sign;
@@ -48,11 +48,11 @@ constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 6;
 constexpr bool kTileAhead = false;  // a tile of 4 rows × 1 block is slow enough for the CPU's own prefetch
 constexpr int kAttentionRows = 2, kAttentionWidth = 2;
 
-#include "kernels/rows.inl"
-#include "kernels/tile.inl"
-#include "kernels/gemm_f32.inl"
-#include "kernels/gemm_i8.inl"
-#include "kernels/attention.inl"
+#include "kernels/body/rows.inl"
+#include "kernels/body/tile.inl"
+#include "kernels/body/gemm_f32.inl"
+#include "kernels/body/gemm_i8.inl"
+#include "kernels/body/attention.inl"
 
 }  // namespace
 

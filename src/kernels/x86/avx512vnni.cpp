@@ -18,7 +18,7 @@
 namespace dialo::avx512vnni {
 namespace {
 
-#include "kernels/vec_avx512.inl"
+#include "kernels/x86/vec_avx512.inl"
 
 // Not __m512i: that type may alias everything, and GCC then stores every sum to memory in every step beside keeping it
 // in a register.
@@ -48,11 +48,11 @@ constexpr int kI8Rows = 8, kI8Blocks = 3, kI8RowBlocks = 6;
 constexpr bool kTileAhead = true;
 constexpr int kAttentionRows = 8, kAttentionWidth = 2;
 
-#include "kernels/rows.inl"
-#include "kernels/tile.inl"
-#include "kernels/gemm_f32.inl"
-#include "kernels/gemm_i8.inl"
-#include "kernels/attention.inl"
+#include "kernels/body/rows.inl"
+#include "kernels/body/tile.inl"
+#include "kernels/body/gemm_f32.inl"
+#include "kernels/body/gemm_i8.inl"
+#include "kernels/body/attention.inl"
 
 }  // namespace
 

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "engine/sampling.h"
 #include "kernels/kernels.h"
+#include "sampling/sampling.h"
 
 namespace dialo {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/sampling.h"
+#include "sampling/sampling.h"
 
 namespace dialo {
 

@@ -1,10 +1,10 @@
-#include "engine/sampler.h"
+#include "sampling/sampler.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
-#include "engine/row.h"
+#include "sampling/row.h"
 
 namespace dialo {
 namespace {
