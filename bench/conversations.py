@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from dialocpp import ChatSession, Model, Reply
-from dialocpp.cli.texts import SAMPLE
-from dialocpp.guards import is_blank, key_of
+from dialocpp.chat.guards import is_blank, key_of
+from dialocpp.evaluation.dialogue_files import SAMPLE
 
 _ENDED = object()
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from dialocpp import _core
-from dialocpp.bad_words import word_guard
 from dialocpp.checkpoint import load_checkpoint
-from dialocpp.text import Tokenizer
+from dialocpp.decoding.bad_words import word_guard
+from dialocpp.text.tokenizer import Tokenizer
 
 V, HISTORY, REPLY = 50257, 300, 20
 DRAW: dict[str, Any] = {"do_sample": True, "top_k": 50}

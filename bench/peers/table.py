@@ -6,7 +6,7 @@ from typing import Any
 
 from dialocpp.benchmark.random_model import shape_config
 from dialocpp.benchmark.work import token_work
-from dialocpp.config import ModelConfig
+from dialocpp.checkpoint.config import ModelConfig
 from rich.console import Console
 from rich.table import Table
 from summary import Row, best_roofs

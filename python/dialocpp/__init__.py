@@ -5,14 +5,15 @@
     print(chat.reply("Hello, how are you?"))
 """
 
-from .decoding import GenerationConfig
+from .chat.presets import PRESETS
+from .chat.rankers import MMI, AntiLM, DialogRPT
+from .chat.reply import Candidate, Reply
+from .chat.reply_stream import ReplyStream
+from .chat.session import ChatSession
+from .decoding.generation_config import GenerationConfig
+from .engine.results import Generation, Timings, Usage
 from .errors import BackendError, CapacityError, CheckpointError, DialocppError
 from .model import Choice, Model, Score
-from .presets import PRESETS
-from .rankers import MMI, AntiLM, DialogRPT
-from .reply import Candidate, Generation, Reply, Timings, Usage
-from .reply_stream import ReplyStream
-from .session import ChatSession
 
 __version__ = "0.1.0"
 

@@ -14,16 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from .chat_format import Turn, turn_ids
 from .checkpoint import LoadedCheckpoint, load_checkpoint
-from .config import ModelConfig
-from .decoding import GREEDY, GenerationConfig, fresh_seed, override
+from .checkpoint.config import ModelConfig
+from .decoding.generation_config import GREEDY, GenerationConfig, override
+from .decoding.seeds import fresh_seed
+from .engine.generate import generate, reply_request
+from .engine.job import Job
+from .engine.request import Request
+from .engine.results import Generation
+from .engine.scheduler import Scheduler
+from .engine.scoring import outputs_after, score_after
 from .errors import BackendError
-from .generation import generate, outputs_after, reply_request, score_after
-from .jobs import Request
-from .reply import Generation
-from .scheduler import Job, Scheduler
-from .text import Tokenizer
+from .prompt.turns import Turn, turn_ids
+from .text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 with atheris.instrument_imports(include=["dialocpp.checkpoint"]):
-    from dialocpp.checkpoint.torch_file import map_torch
+    from dialocpp.checkpoint.torch_files.torch_file import map_torch
 from dialocpp.errors import CheckpointError
 
 FILE = Path(f"/dev/shm/dialocpp-fuzz-{__import__('os').getpid()}.bin")

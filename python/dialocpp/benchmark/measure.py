@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dialocpp.decoding import GREEDY, GenerationConfig
-from dialocpp.jobs import Request
+from dialocpp.chat.session import ChatSession
+from dialocpp.decoding.generation_config import GREEDY, GenerationConfig
+from dialocpp.engine.request import Request
 from dialocpp.model import Model
-from dialocpp.session import ChatSession
 
 _WORDS = ["do", "you", "know", "what", "I", "like", "best", "about", "the", "old", "town", "and", "river"]
 

@@ -13,8 +13,8 @@ import tokenizers
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from dialocpp.checkpoint.packed_writer import replacing
-from dialocpp.config import ModelConfig
+from dialocpp.checkpoint.config import ModelConfig
+from dialocpp.checkpoint.packed.writer import replacing
 
 F16 = npt.NDArray[np.float16]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dialocpp.config import ModelConfig
+from dialocpp.checkpoint.config import ModelConfig
 
 BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .files import PACKED, TOKENIZERS, weight_files
 from .mapped import StoredTensor, map_safetensors
-from .quantised_cache import cache_file
+from .packed.cache import cache_file
 from .source import is_dropped, tensors_of
 
 _ZIP = b"PK\x03\x04"

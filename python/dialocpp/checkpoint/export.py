@@ -7,15 +7,16 @@ import os
 import shutil
 from pathlib import Path
 
-from dialocpp.config import ModelConfig, read_json_object
 from dialocpp.errors import CheckpointError
 
+from .config import ModelConfig
 from .files import CONFIG, GENERATION_CONFIG, PACKED, TOKENIZER_SETTINGS, TOKENIZERS, weight_files
-from .fingerprint import fingerprint_meanwhile
+from .json_file import read_json_object
 from .load import check_dtype
-from .pack import packed_table, packed_tensors
-from .packed_writer import replacing, write_packed
-from .progress import shown
+from .packed.fingerprint import fingerprint_meanwhile
+from .packed.pack import packed_table, packed_tensors
+from .packed.progress import shown
+from .packed.writer import replacing, write_packed
 from .resolve import resolve
 from .source import read_source
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dialocpp.config import read_json_object
 from dialocpp.errors import CheckpointError
+
+from .json_file import read_json_object
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"

@@ -8,14 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dialocpp.config import ModelConfig, read_json_object
 from dialocpp.errors import CheckpointError
 
+from .config import ModelConfig
 from .files import CONFIG, GENERATION_CONFIG, PACKED, weight_files
-from .fingerprint import fingerprint_of
-from .pack import DTYPES, Array, packed_tensors
-from .packed_reader import PackedFile, read_packed
-from .quantised_cache import quantised
+from .json_file import read_json_object
+from .packed.cache import quantised
+from .packed.fingerprint import fingerprint_of
+from .packed.pack import DTYPES, Array, packed_tensors
+from .packed.reader import PackedFile, read_packed
 from .resolve import DEMO_NAME, resolve
 from .source import read_source
 

@@ -40,9 +40,7 @@ def resolve(
         raise CheckpointError(f"expected a model's folder, found the file {path}; give the folder that holds it")
     if not isinstance(name, str) or not _HUB_ID.fullmatch(name):
         raise CheckpointError(f"{given!r} is neither a folder here nor a name that the Hub could have; check the path")
-    from .hub import (
-        download,
-    )  # here, because huggingface_hub takes longer to import than the bundled model to load
+    from .hub import download  # here, because huggingface_hub takes longer to import than the bundled model to load
 
     cache = None if cache_dir is None else Path(cache_dir)
     return download(name, revision=revision, cache_dir=cache, local_files_only=local_files_only, token=token)

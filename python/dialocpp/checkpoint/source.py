@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from dialocpp import _core
-from dialocpp.config import ModelConfig
 from dialocpp.errors import CheckpointError
 
+from .config import ModelConfig
 from .mapped import FLOATS, StoredTensor, map_safetensors
-from .torch_file import map_torch
+from .torch_files.torch_file import map_torch
 
 # A model trained on several GPUs is saved inside of a `module`; Microsoft's own .pkl files nest the head.
 _PREFIXES = ("module.", "transformer.")

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from dialocpp import __version__
-from dialocpp.benchmark.command import bench
 from dialocpp.errors import DialocppError
 
+from .bench import bench
 from .chat import chat
 from .generate import generate
 from .info import info

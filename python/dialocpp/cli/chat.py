@@ -9,16 +9,16 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from dialocpp.decoding import override
+from dialocpp.chat.presets import PRESETS
+from dialocpp.chat.reply_stream import ReplyStream
+from dialocpp.chat.session import ChatSession
+from dialocpp.decoding.generation_config import override
 from dialocpp.errors import DialocppError
-from dialocpp.format_presets import AUTO, FORMATS, TEMPLATE
-from dialocpp.presets import PRESETS
-from dialocpp.reply_stream import ReplyStream
-from dialocpp.session import ChatSession
+from dialocpp.prompt.formats import AUTO, FORMATS, TEMPLATE
 
+from .line_input import read_line, styled
 from .options import Machine, Source, generation_options, machine_options, source_options
 from .output import console, notes, sentence, tolerant_streams
-from .prompt import read_line, styled
 from .slash import USER_ERRORS, Conversation, run
 
 _DEMO = (

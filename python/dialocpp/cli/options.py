@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dialocpp.checkpoint.pack import DTYPES
+from dialocpp.checkpoint.packed.pack import DTYPES
 from dialocpp.model import Model
 
 Command = Callable[..., Any]

@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 
 from dialocpp.checkpoint import export_checkpoint
+from dialocpp.evaluation.dialogue_files import SAMPLE, token_ids
+from dialocpp.evaluation.quantisation import Quality, compare
 from dialocpp.model import Model
-from dialocpp.quality import Quality, compare
-from dialocpp.text import Tokenizer
+from dialocpp.text.tokenizer import Tokenizer
 
 from .options import Source, source_options
 from .output import console, facts, heading, size
-from .texts import SAMPLE, token_ids
 
 _SPEED_TOKENS = 64
 _SPEED_RUNS = 3

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from dialocpp.decoding import override
+from dialocpp.chat.reply import Reply
+from dialocpp.chat.reply_stream import ReplyStream
+from dialocpp.chat.session import ChatSession
+from dialocpp.decoding.generation_config import override
 from dialocpp.errors import DialocppError
-from dialocpp.reply import Reply
-from dialocpp.reply_stream import ReplyStream
-from dialocpp.session import ChatSession
 
 from .options import parse_setting
 from .output import console, facts, size

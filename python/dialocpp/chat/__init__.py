@@ -1,0 +1,1 @@
+"""How does one hold a conversation? May import `model` and all rooms below it."""

@@ -1,0 +1,104 @@
+"""How does a session answer, beside how it chooses tokens? Every such setting with its default, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dialocpp.decoding.generation_config import GenerationConfig
+from dialocpp.prompt.formats import AUTO
+from dialocpp.prompt.turns import Layout
+from dialocpp.prompt.window import TRAINED_TOKENS
+
+from .guards import ReplyFilter, is_blank
+
+# Neutral enough to follow anything; several, so that none comes twice in a row.
+FALLBACK = (
+    "I'm not sure what to say to that.",
+    "Tell me more about it.",
+    "Hmm, let me think about that.",
+    "That is a good question.",
+    "I see. What else is on your mind?",
+)
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """A session's settings; immutable. TypeError or ValueError for a bad one.
+
+    `num_candidates`: replies drawn at once, of which the best is given (a greedy reply has one).
+    `max_retries`: further attempts with other random numbers when no candidate will do.
+    `echo_guard`: refuse what was said before; None: in sampled replies, so that a greedy one stays exactly that.
+    `reply_filter`: words that no reply may hold, or a function that returns False for such a reply.
+    `fallback`: set phrases for when nothing will do.
+    `window_tokens`: how much of the history a reply sees; None: 128, and for a greedy one all that fits.
+    `persona`: lines that stand before the history and never leave.
+    `chat_format`: `auto`, a name of FORMATS, `template`, or a function from a Dialogue to pieces.
+    """
+
+    num_candidates: int = 1
+    max_retries: int = 3
+    echo_guard: bool | None = None
+    reply_filter: ReplyFilter | None = None
+    fallback: Sequence[str] = FALLBACK
+    window_tokens: int | None = None
+    persona: Sequence[str] = ()
+    chat_format: str | Layout = AUTO
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_candidates", 1), ("max_retries", 0), ("window_tokens", 1)):
+            value = getattr(self, name)
+            if name == "window_tokens" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, but is {value!r}.")
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, but is {value}.")
+        if self.echo_guard is not None and not isinstance(self.echo_guard, bool):
+            raise TypeError(f"echo_guard must be True, False or None, but is {self.echo_guard!r}.")
+        for name in ("fallback", "persona"):
+            object.__setattr__(self, name, _texts(name, getattr(self, name)))
+        if not self.fallback:
+            raise ValueError("fallback must hold at least one phrase; a reply is never empty.")
+        if self.reply_filter is not None and not callable(self.reply_filter):
+            object.__setattr__(self, "reply_filter", _texts("reply_filter", self.reply_filter))
+        if not isinstance(self.chat_format, str) and not callable(self.chat_format):
+            raise TypeError(f"chat_format must be a name or a function, but is {self.chat_format!r}.")
+
+    def history_tokens(self, config: GenerationConfig, positions: int) -> int:
+        """The soft window of a reply with this config, in tokens of history."""
+        if self.window_tokens is not None:
+            return min(self.window_tokens, positions)
+        return min(TRAINED_TOKENS, positions) if config.do_sample else positions
+
+    def guards_echo(self, config: GenerationConfig) -> bool:
+        """Is this reply guarded against repetition?"""
+        return config.do_sample if self.echo_guard is None else self.echo_guard
+
+    def guards_empty(self, config: GenerationConfig) -> bool:
+        """Is this reply guarded against being empty? Always, but for the plain greedy one."""
+        return config.do_sample or self.echo_guard is True or self.reply_filter is not None
+
+    def functions(self) -> list[str]:
+        """The settings that are functions: they cannot be written to a file."""
+        return [name for name in ("reply_filter", "chat_format") if callable(getattr(self, name))]
+
+    def as_data(self) -> dict[str, Any]:
+        """What can be written to a file: all but the functions."""
+        left_out = self.functions()
+        fields = dataclasses.fields(self)
+        return {field.name: getattr(self, field.name) for field in fields if field.name not in left_out}
+
+
+SETTINGS = frozenset(field.name for field in dataclasses.fields(ChatSettings))
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple, set, frozenset)) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{name} must be a text or a list of texts, but is {value!r}.")
+    if any(is_blank(text) for text in texts):
+        raise ValueError(f"{name} must hold texts that are not empty, but has {value!r}.")
+    return tuple(sorted(texts)) if isinstance(texts, (set, frozenset)) else tuple(texts)

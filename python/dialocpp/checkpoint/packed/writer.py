@@ -1,0 +1,106 @@
+"""How is a packed checkpoint written so that a reader sees the whole of it or nothing?"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from dialocpp.checkpoint.config import ModelConfig
+from dialocpp.checkpoint.mapped import ITEM_BYTES, numpy_dtype
+
+from .format import FORMAT, VERSION, header_bytes
+from .pack import Array, packed_table
+
+TEMPORARY = ".tmp"
+_LATER = "0" * 64  # a hash that is known only when the data is written
+
+
+def write_packed(
+    path: Path,
+    config: ModelConfig,
+    dtype: str,
+    source_sha256: Callable[[], str],
+    tensors: Iterable[tuple[str, Array]],
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write `packed_tensors`' output as it comes, so that one tensor at a time is in memory.
+
+    `source_sha256` is called when all tensors are written: it may still be under way until then. `extra` goes
+    to the metadata. OSError if the disk is full or the folder cannot be written.
+    """
+    from dialocpp import __version__  # not above: the package imports this file while it starts
+
+    table = packed_table(config, dtype)
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(VERSION),
+        "dtype": dtype,
+        "config": json.dumps(config.to_dict(), sort_keys=True),
+        "source_sha256": _LATER,
+        "data_sha256": _LATER,
+        "producer": f"dialocpp {__version__}",
+        **(extra or {}),
+    }
+    digest = hashlib.sha256()
+    with replacing(path) as file:
+        header = header_bytes(metadata, table)
+        _reserve(file, len(header) + sum(prod(shape) * ITEM_BYTES[stored] for stored, shape in table.values()))
+        file.write(header)
+        for (name, array), (expected, (stored, shape)) in zip(tensors, table.items(), strict=True):
+            if (name, array.dtype, array.shape) != (expected, numpy_dtype(stored), shape):
+                raise ValueError(
+                    f"expected {expected} {stored} {shape}, found {name} {array.dtype} {array.shape}; "
+                    "give the tensors as packed_tensors yields them"
+                )
+            content = np.ascontiguousarray(array).data
+            file.write(content)
+            digest.update(content)
+        file.seek(0)
+        hashes = {"source_sha256": source_sha256(), "data_sha256": digest.hexdigest()}
+        file.write(header_bytes(metadata | hashes, table))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes `path`'s place when the block ends, whole and on the disk; nothing on an error."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    _sync_folder(path.parent)
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Find out now, not after minutes, that a disk is too full; some file systems cannot tell."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name survive a power cut, where folders can be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

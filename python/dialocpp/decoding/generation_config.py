@@ -1,0 +1,328 @@
+"""How shall tokens be chosen? Every generation argument with its default, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from dialocpp import _core
+
+from .argument_forms import FORMS, Bias
+
+LogitsProcessor = Callable[[list[int], "_core.F32"], "_core.F32 | None"]
+"""(token ids so far, logits (V,) after the processors) -> logits to go on with; None: the array as it was changed."""
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if name in ("seed", "top_logprobs"):
+        fine, wanted = value is None or is_int, "an integer or None"
+    elif name == "max_time":
+        fine, wanted = value is None or is_int or isinstance(value, float), "a number of seconds or None"
+    elif name == "early_stopping":
+        fine, wanted = isinstance(value, bool) or value == "never", "True, False or 'never'"
+    elif name == "stop_strings":
+        strings = isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
+        fine, wanted = value is None or isinstance(value, str) or strings, "a string, a list of strings or None"
+    elif name == "logits_processor":
+        fine, wanted = value is None or callable(value), "a function of (token ids, logits) or None"
+    elif kind is bool:
+        fine, wanted = isinstance(value, bool), "True or False"
+    elif kind is int:
+        fine, wanted = is_int, "an integer"
+    elif kind is float:
+        fine, wanted = is_int or isinstance(value, float), "a number"
+    else:
+        fine = value is None or is_int or (
+            isinstance(value, (list, tuple)) and all(isinstance(id_, int) for id_ in value)
+        )
+        wanted = "a token id, a list of token ids or None"
+    if not fine:
+        raise TypeError(f"{name} must be {wanted}, but is {value!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationConfig:
+    """Generation arguments under Hugging Face's names and with its meaning; immutable.
+
+    The defaults are plain greedy decoding. TypeError for a value of the wrong type, ValueError for one out of range.
+    What sampling and greedy decoding obey, in the order in which it is applied:
+
+    - `sequence_bias`: `{(id, ...): bias}` or `[[ids, bias], ...]`: added to the logit of the last id where the tokens
+      before it are the others (transformers' SequenceBias).
+    - `logit_bias`: `{id: bias}`, the same for single tokens (OpenAI's).
+    - `repetition_penalty`: divides positive logits of tokens that were used, multiplies negative ones (CTRL, 2019).
+    - `presence_penalty`, `frequency_penalty`: taken from the logit of a token that the reply holds, once, and for each
+      time it occurs (OpenAI's; -100 to 100). The prompt does not count.
+    - `no_repeat_ngram_size`: no n tokens twice (Paulus et al. 2017).
+    - `bad_words_ids`: token sequences that never occur (transformers' NoBadWords).
+    - `bad_words`: words and phrases that the reply's text never holds, however capitalised, spaced or cut into tokens;
+      longer words that contain them may occur (`bad_words.py`).
+    - `min_new_tokens`: no end-of-text before.
+    - `forced_eos_token_id`: the last token that fits is this one, or one of these (transformers' ForcedEOSToken).
+    - `suppress_tokens`, `begin_suppress_tokens`: ids that never occur, or not as the first token (transformers').
+
+    What sampling (`do_sample=True`) draws from, in this order:
+
+    - `temperature`: divides the logits.
+    - `top_k`: the k most probable tokens; 0: all. The default of 50 is transformers'.
+    - `top_p`: the smallest set of most probable tokens that reaches p (Holtzman et al. 2020).
+    - `min_p`: tokens at least p times as probable as the most probable one (Nguyen et al. 2024); 0: off.
+    - `typical_p`: tokens whose surprise is nearest to the entropy, until they reach p (Meister et al. 2023).
+    - `epsilon_cutoff`: tokens of at least this probability (Hewitt et al. 2022); 0: off.
+    - `eta_cutoff`: of at least min(eta, sqrt(eta) * exp(-entropy)) (Hewitt et al. 2022); 0: off.
+
+    - `logits_processor`: a function of (token ids so far, logits (V,)) between the two, which changes the array or
+      gives another one. An error in it is its caller's alone.
+
+    Beam search (`num_beams` > 1) finds the most probable continuations as a whole, as transformers 5 does:
+
+    - `length_penalty`: a finished beam's score is its log-probability / length ** length_penalty.
+    - `early_stopping`: True ends with `num_beams` finished ones, False when a better one is not to be expected, "never"
+      when there can be none.
+    - `num_beam_groups`, `diversity_penalty`: groups of beams that pay for a token which an earlier group has just taken
+      (Vijayakumar et al. 2016).
+
+    And around them: `num_return_sequences` on one reading of the prompt; `max_new_tokens`; `stop_strings`, which end a
+    reply and are no part of its text; `max_time`, seconds after which it ends with the next token; `top_logprobs`, how
+    many of the most probable tokens to tell beside each chosen one (0: that one's log-probability alone; None: off);
+    `eos_token_id`, None for the model's own; `seed`, None for a fresh one a call.
+    """
+
+    max_new_tokens: int = 64
+    min_new_tokens: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    no_repeat_ngram_size: int = 0
+    bad_words: Sequence[str] | None = None
+    bad_words_ids: Sequence[Sequence[int]] | None = None
+    sequence_bias: Mapping[tuple[int, ...], float] | Sequence[Sequence[Any]] | None = None
+    logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None
+    suppress_tokens: Sequence[int] | None = None
+    begin_suppress_tokens: Sequence[int] | None = None
+    forced_eos_token_id: int | Sequence[int] | None = None
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool | str = False
+    num_beam_groups: int = 1
+    diversity_penalty: float = 0.0
+    num_return_sequences: int = 1
+    stop_strings: str | Sequence[str] | None = None
+    max_time: float | None = None
+    top_logprobs: int | None = None
+    logits_processor: LogitsProcessor | None = None
+    eos_token_id: int | Sequence[int] | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("stop_strings", "eos_token_id"):  # copies: a list could change under us
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in FORMS:
+                _check_type(field.name, value, type(field.default))
+            elif value is not None:
+                object.__setattr__(self, field.name, FORMS[field.name](field.name, value))
+        self._check_sizes()
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be 1 or more, but is {self.max_new_tokens}.")
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens must be at most max_new_tokens ({self.max_new_tokens}), "
+                f"but is {self.min_new_tokens}."
+            )
+        for name in ("num_beams", "num_beam_groups", "num_return_sequences"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, but is {getattr(self, name)}.")
+        self._check_beams()
+        if self.logits_processor is not None and self.top_logprobs is not None:
+            raise ValueError("top_logprobs tells nothing about a logits_processor's choice; leave one of them out.")
+        for name in ("max_time", "top_logprobs"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} must be 0 or more, but is {value}.")
+        if "" in self.stopping_strings:
+            raise ValueError("stop_strings must not hold an empty string: every text ends with it.")
+        if self.seed is not None and not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed must be from 0 to 2**64 - 1, but is {self.seed}.")
+        self.sampling(eos_token_ids=(), seed=0, reply_start=0, penalty_start=0)
+
+    @property
+    def stopping_strings(self) -> tuple[str, ...]:
+        """`stop_strings` as a tuple."""
+        if self.stop_strings is None:
+            return ()
+        return (self.stop_strings,) if isinstance(self.stop_strings, str) else tuple(self.stop_strings)
+
+    def _check_beams(self) -> None:
+        if self.num_beams == 1:
+            if self.num_return_sequences > 1 and not self.do_sample:
+                raise ValueError(
+                    f"num_return_sequences={self.num_return_sequences} needs do_sample=True or as many num_beams: "
+                    "greedy decoding has one outcome."
+                )
+            if self.num_beam_groups > 1:
+                raise ValueError(f"num_beam_groups={self.num_beam_groups} needs as many num_beams or more.")
+            return
+        if self.do_sample:
+            raise ValueError(f"num_beams={self.num_beams} needs do_sample=False; beam search does not draw.")
+        if self.logits_processor is not None or self.top_logprobs is not None:
+            raise ValueError("logits_processor and top_logprobs do not go with beam search; use num_beams=1.")
+        if self.num_return_sequences > self.num_beams:
+            raise ValueError(
+                f"num_return_sequences must be at most num_beams ({self.num_beams}), "
+                f"but is {self.num_return_sequences}."
+            )
+        if self.num_beams % self.num_beam_groups:
+            raise ValueError(
+                f"num_beams ({self.num_beams}) must be a multiple of num_beam_groups, "
+                f"but that is {self.num_beam_groups}."
+            )
+        if not self.diversity_penalty >= 0:
+            raise ValueError(f"diversity_penalty must be 0 or more, but is {self.diversity_penalty}.")
+
+    def _check_sizes(self) -> None:
+        """Python's integers have no end, but those of the core have."""
+        ids = [("eos_token_id", id_) for id_ in self.eos_token_ids(())]
+        names = ("top_k", "no_repeat_ngram_size", "min_new_tokens")
+        counts = [(name, getattr(self, name)) for name in names]
+        for name, value in [*ids, *counts]:
+            if not -(2**31) <= value < 2**31:
+                raise ValueError(f"{name} must be below 2**31, but is {value}.")
+        for name in ("num_beams", "num_return_sequences", "top_logprobs"):
+            value = getattr(self, name)
+            if value is not None and value > 2**20:
+                raise ValueError(f"{name} must be at most 2**20, but is {value}.")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, float) and isinstance(value, int) and abs(value) > 2**1000:
+                raise ValueError(f"{field.name} must fit into a float, but has {value.bit_length()} bits.")
+
+    def sampling(
+        self,
+        *,
+        eos_token_ids: Sequence[int],
+        seed: int,
+        reply_start: int,
+        penalty_start: int,
+        max_length: int = 0,
+        banned_ids: Sequence[int] = (),
+    ) -> _core.Sampling:
+        """The core's form of these rules for one reply; ValueError for a value out of range.
+
+        `max_length`: tokens that prompt and reply have at most; `banned_ids`: those that `bad_words` bans everywhere.
+        """
+        rules: dict[str, Any] = {name: getattr(self, name) for name in _CORE_RULES}
+        ends = [(id_,) for id_ in eos_token_ids]  # as transformers: end-of-text alone is no bad word
+        return _core.Sampling(
+            **rules,
+            sequence_bias=self._biases(),
+            bad_words_ids=[word for word in self.bad_words_ids or () if word not in ends],
+            suppress_tokens=[*(self.suppress_tokens or ()), *banned_ids],
+            begin_suppress_tokens=self.begin_suppress_tokens or (),
+            forced_eos_token_ids=_as_ids(self.forced_eos_token_id),
+            eos_token_ids=eos_token_ids,
+            seed=seed,
+            reply_start=reply_start,
+            penalty_start=penalty_start,
+            max_length=max_length,
+        )
+
+    def check_token_ids(self, vocab_size: int) -> None:
+        """ValueError when a rule that can only be a mistake names a token that this vocabulary lacks."""
+        named: dict[str, list[int]] = {
+            "sequence_bias or logit_bias": [id_ for ids, _ in self._biases() for id_ in ids],
+            "bad_words_ids": [id_ for ids in self.bad_words_ids or () for id_ in ids],
+            "forced_eos_token_id": list(_as_ids(self.forced_eos_token_id)),
+        }
+        for name, ids in named.items():
+            if ids and max(ids) >= vocab_size:
+                raise ValueError(
+                    f"{name} must hold token ids below {vocab_size} (the vocabulary), but holds {max(ids)}."
+                )
+
+    def _biases(self) -> list[Bias]:
+        """Of sequences and of single tokens."""
+        sequences = cast(tuple[Bias, ...], self.sequence_bias or ())
+        tokens = cast(tuple[tuple[int, float], ...], self.logit_bias or ())
+        return [*sequences, *(((id_,), bias) for id_, bias in tokens)]
+
+    def eos_token_ids(self, default: Sequence[int]) -> tuple[int, ...]:
+        """The ids that end a reply: this config's, or the model's `default`."""
+        return tuple(default) if self.eos_token_id is None else _as_ids(self.eos_token_id)
+
+
+def _as_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+# The rules that the core takes as they stand.
+_CORE_RULES = (
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "no_repeat_ngram_size",
+    "min_new_tokens",
+)
+
+ARGUMENTS = frozenset(field.name for field in dataclasses.fields(GenerationConfig))
+
+GREEDY = GenerationConfig()
+
+# What a conversation needs to stay alive: greedy DialoGPT falls into loops (microsoft/DialoGPT #45) and silence (#84).
+CHAT = GenerationConfig(
+    do_sample=True, temperature=0.8, top_k=50, top_p=0.9, no_repeat_ngram_size=3, min_new_tokens=1
+)
+
+
+# What `do_sample=False` leaves of a sampling preset.
+KEPT_BY_GREEDY = (
+    "max_new_tokens",
+    "eos_token_id",
+    "seed",
+    "stop_strings",
+    "max_time",
+    "top_logprobs",
+    "logits_processor",
+    *FORMS,
+)
+
+
+def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationConfig:
+    """`base` with the caller's arguments; TypeError names the nearest known argument for an unknown one.
+
+    `do_sample=False` on a sampling base is plain greedy decoding: of the base's rules those in `KEPT_BY_GREEDY` stay
+    (length, end-of-text, limits, and whatever names tokens or words: what was banned stays banned), the others, which
+    tune sampling, hold when they are named again.
+    """
+    for name in arguments:
+        if name not in ARGUMENTS:
+            near = difflib.get_close_matches(name, ARGUMENTS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "GenerationConfig's help lists those there are."
+            raise TypeError(f"There is no generation argument {name!r}; {hint}")
+    if arguments.get("do_sample") is False and base.do_sample:
+        base = dataclasses.replace(GREEDY, **{name: getattr(base, name) for name in KEPT_BY_GREEDY})
+    return dataclasses.replace(base, **arguments)
+

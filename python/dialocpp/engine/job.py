@@ -1,0 +1,103 @@
+"""What is a job of the scheduler, and how does one give back what it took of the cache?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dialocpp import _core
+
+
+@dataclass(eq=False)
+class Reading:
+    """Read a prompt into its sequence and ask for nothing: what comes after it forks the sequence."""
+
+    sequence: _core.Sequence
+    prompt: list[int]
+    cached_tokens: int = 0
+    error: Exception | None = None
+    cancelled: bool = False
+    waits = False
+    writes = False
+
+    def begin(self) -> None:
+        self.cached_tokens = hold_common_prefix(self.sequence, self.prompt)
+
+    @property
+    def done(self) -> bool:
+        return len(self.sequence) >= len(self.prompt)
+
+    def plan(self, budget: int) -> list[_core.Work]:
+        start = len(self.sequence)
+        return [_core.Work(self.sequence, self.prompt[start : start + budget])]
+
+    def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
+        """The sequence itself knows what it has read."""
+
+    def give_back(self) -> None:
+        cut_to(self.sequence, self.cached_tokens)
+
+
+def cut_to(sequence: _core.Sequence, length: int) -> None:
+    """At most so many tokens; the pages behind them are free again."""
+    sequence.truncate(min(length, len(sequence)))
+
+
+def hold_common_prefix(sequence: _core.Sequence, prompt: Sequence[int]) -> int:
+    """Cut the sequence back to what it shares with the prompt; returns how many tokens that is."""
+    held = sequence.tokens
+    common = 0
+    for left, right in zip(held, prompt, strict=False):
+        if left != right:
+            break
+        common += 1
+    if common < len(held):
+        sequence.truncate(common)
+    return common
+
+
+class Job(Protocol):
+    """Something that needs steps: a reply in the making (`jobs.Request`), a text to score, a beam search.
+
+    What a job knows is what it has committed. A step that was interrupted before its commit is run again, with the
+    same result, so `plan` first cuts each sequence back to what the job knows.
+    """
+
+    error: Exception | None
+    cancelled: bool
+
+    def begin(self) -> None:
+        """It is queued now."""
+    @property
+    def done(self) -> bool:
+        """Nothing more is to be computed."""
+    @property
+    def waits(self) -> bool:
+        """It is so far ahead of its reader that it needs no step now."""
+    @property
+    def writes(self) -> bool:
+        """It is past its prompt: such jobs come first, because each of their steps is short."""
+    def plan(self, budget: int) -> list[_core.Work]:
+        """The work of its next step: at least one token, about `budget` tokens at most; empty if that is too few."""
+    def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
+        """Note what came of the planned work."""
+    def give_back(self) -> None:
+        """An error ends it: free what it took of the cache."""
+
+
+class TokenJob(Job, Protocol):
+    """A job that is read token by token."""
+
+    def take(self) -> int | None:
+        """The next token that the reader has not seen; None if there is none yet."""
+
+
+class CancelledJobError(Exception):
+    """Another thread has cancelled the job that this one waits for."""
+
+
+class SequenceJob(Job, Protocol):
+    """A job with one sequence."""
+
+    sequence: _core.Sequence

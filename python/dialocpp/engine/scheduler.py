@@ -1,0 +1,167 @@
+"""Who runs next? The jobs of all callers share the steps of one engine: plan, run, commit.
+
+There is no thread of its own. Whoever waits for a result runs the next step for everybody, so Ctrl-C, deadlines and
+callers that leave are ordinary Python between two steps, and an idle process does nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from dialocpp import _core
+from dialocpp.errors import DialocppError
+
+from .after_fork import forget_after_fork
+from .job import CancelledJobError, Job, SequenceJob, TokenJob
+
+# Tokens that one step reads at most, so that a long prompt can be cancelled and does not stall the others.
+STEP_TOKENS = 256
+
+
+class Scheduler:
+    """Continuous batching over one engine; safe from many threads."""
+
+    def __init__(self, engine: _core.Engine) -> None:
+        self._engine = engine
+        # Reentrant: the collector may close an abandoned stream, which cancels, in the middle of a step.
+        self._lock = threading.RLock()
+        self._live: list[Job] = []
+        self._stepping = False
+        forget_after_fork(self)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; whoever waits for a result next runs it too."""
+        job.begin()
+        with self._lock:
+            self._live.append(job)
+
+    def cancel(self, job: Job) -> None:
+        """Forget a job; it returns once no step works on it. Whoever waits for the job gets CancelledJobError."""
+        job.cancelled = True  # seen between two steps, also by a thread that holds the lock from one to the next
+        with self._lock:
+            self._live = [other for other in self._live if other is not job]
+
+    def finish(self, job: Job) -> None:
+        """Run steps until the job is done. Raises the job's error."""
+        while self.advance(job):
+            pass
+
+    def next_token(self, job: TokenJob) -> int | None:
+        """The job's next token, end-of-text included; None when there is no more. Raises the job's error."""
+        while True:
+            with self._lock:
+                token = job.take()
+                if token is not None or not self.advance(job):
+                    return token
+
+    def advance(self, job: Job) -> bool:
+        """One step for the job, and for whoever else there is room; False if it is done. Raises the job's error."""
+        with self._lock:
+            if job.error is not None:
+                raise _bare(job.error)
+            if job.done:
+                return False
+            if job.cancelled:
+                raise CancelledJobError
+            if self._stepping:  # by this thread: the lock is reentrant
+                raise RuntimeError(
+                    "A function that a step calls, such as a logits_processor, cannot run the same model; "
+                    "use model.logits() or another Model in it."
+                )
+            self._stepping = True
+            try:
+                self._step(job)
+            finally:
+                self._stepping = False
+            return True
+
+    def fork(self, job: SequenceJob, length: int) -> _core.Sequence:
+        """A fork of a running job's sequence, between two steps. Raises the job's error."""
+        with self._lock:
+            if job.error is not None:
+                raise _bare(job.error)
+            return job.sequence.fork(length)
+
+    def forget(self) -> None:
+        """In a child after fork(): the lock may be held by a thread that is not here, nor are the callers."""
+        self._lock = threading.RLock()
+        self._live = []
+        self._stepping = False
+
+    def _step(self, needed: Job) -> None:
+        self._live = [job for job in self._live if not job.done and job.error is None]
+        planned = self._plan(needed)
+        try:
+            outcomes = self._engine.step([item for _, work in planned for item in work])
+        except (DialocppError, ValueError) as error:
+            self._run_alone(planned, error)
+            return
+        self._commit(planned, outcomes)
+
+    def _plan(self, needed: Job) -> list[tuple[Job, list[_core.Work]]]:
+        """Work for everybody who is not too far ahead: writers first, then readers within the step's budget."""
+        # The caller's own job comes first: whoever runs the step must get on.
+        others = [job for job in self._live if job is not needed and not job.waits]
+        budget = STEP_TOKENS
+        planned = []
+        for job in [needed, *sorted(others, key=lambda job: not job.writes)]:
+            if budget <= 0:
+                break
+            try:
+                work = job.plan(budget)
+            except Exception as error:
+                # As in `_commit_one`: nobody else's.
+                _fail(job, error)
+                if job is needed:
+                    raise
+                continue
+            if work:
+                budget -= sum(len(item) for item in work)
+                planned.append((job, work))
+        return planned
+
+    def _commit(self, planned: list[tuple[Job, list[_core.Work]]], outcomes: list[_core.Outcome]) -> None:
+        start = 0
+        for job, work in planned:
+            self._commit_one(job, outcomes[start : start + len(work)])
+            start += len(work)
+
+    @staticmethod
+    def _commit_one(job: Job, outcomes: Sequence[_core.Outcome]) -> None:
+        """What a job calls may be its caller's own function: an error in that is nobody else's."""
+        try:
+            job.commit(outcomes)
+        except Exception as error:
+            job.error = error.with_traceback(None)
+
+    def _run_alone(self, planned: list[tuple[Job, list[_core.Work]]], error: Exception) -> None:
+        """One job's error must not reach the others: run each by itself and note whose it was."""
+        if len(planned) == 1:
+            _fail(planned[0][0], error)
+            return
+        for entry in planned:
+            self._run_one(entry)
+
+    def _run_one(self, entry: tuple[Job, list[_core.Work]]) -> None:
+        try:
+            outcomes = self._engine.step(entry[1])
+        except (DialocppError, ValueError) as error:
+            _fail(entry[0], error)
+        else:
+            self._commit([entry], outcomes)
+
+
+def _fail(job: Job, error: Exception) -> None:
+    """Note whose error it was. What the job took of the cache is given back, perhaps to the next one."""
+    job.error = _bare(error)
+    job.give_back()
+
+
+def _bare(error: Exception) -> Exception:
+    """A copy without the traceback: held by a job, that would hold the job and its pages."""
+    with suppress(Exception):  # a caller's own exception may not be copyable
+        return copy.copy(error).with_traceback(None)
+    return error

@@ -1,0 +1,1 @@
+"""How good are the replies, and what did int8 cost? May import `chat` and all rooms below it."""

@@ -1,0 +1,1 @@
+"""How do turns become a prompt that fits? May import `text` and what is below it; never `decoding` or `engine`."""

@@ -1,0 +1,53 @@
+"""How do turns become one sequence of token ids?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from dialocpp.text.tokenizer import Tokenizer
+
+from .turns import Dialogue, Layout, Special, Turn
+
+
+class ChatFormat:
+    """A layout with a tokenizer and a persona: turns in, token ids out.
+
+    `end_token_ids` end a reply; empty means that the model's own do. A text between special tokens is encoded by
+    itself, so whatever a user writes stays text.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layout: Layout,
+        tokenizer: Tokenizer,
+        persona: Sequence[str] = (),
+        end_token_ids: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self.layout = layout
+        self.end_token_ids = tuple(end_token_ids)
+        self._tokenizer = tokenizer
+        self._persona = tuple(Turn("assistant", line, tuple(tokenizer.encode(line))) for line in persona)
+        self._encoded = lru_cache(maxsize=256)(self._encode_text)
+
+    def encode(self, turns: Sequence[Turn]) -> list[int]:
+        """The ids of these turns; behind a user's turn also what opens the reply. TypeError for a wrong piece."""
+        ids: list[int] = []
+        for piece in self.layout(Dialogue(turns, self._persona, self._tokenizer.eos_token_id)):
+            if isinstance(piece, Turn):
+                ids += piece.token_ids
+            elif isinstance(piece, str):
+                ids += self._encoded(piece, isinstance(piece, Special))
+            elif isinstance(piece, int) and not isinstance(piece, bool):
+                ids.append(piece)
+            else:
+                raise TypeError(
+                    f"A chat format must give turns, texts and token ids, but {self.name} gave {piece!r}."
+                )
+        return ids
+
+    def _encode_text(self, text: str, special: bool) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(str(text), special_tokens=special))
+
