@@ -13,10 +13,11 @@ from .config import ModelConfig
 from .files import CONFIG, GENERATION_CONFIG, PACKED, TOKENIZER_SETTINGS, TOKENIZERS, weight_files
 from .json_file import read_json_object
 from .load import check_dtype
+from .own_files.whole_file import replacing
 from .packed.fingerprint import fingerprint_meanwhile
 from .packed.pack import packed_table, packed_tensors
 from .packed.progress import shown
-from .packed.writer import replacing, write_packed
+from .packed.writer import write_packed
 from .resolve import resolve
 from .source import read_source
 
@@ -60,7 +61,7 @@ def _write_config(source: Path, target: Path, config: ModelConfig) -> None:
     with replacing(target / CONFIG) as file:
         file.write(json.dumps(values, indent=2).encode() + b"\n")
     if (source / GENERATION_CONFIG).is_file():
-        shutil.copyfile(source / GENERATION_CONFIG, target / GENERATION_CONFIG)
+        _copy(source / GENERATION_CONFIG, target / GENERATION_CONFIG)
 
 
 def _copy_tokenizer(source: Path, target: Path) -> None:
@@ -69,4 +70,10 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
     if tables is None:
         raise CheckpointError(f"{source}: expected a tokenizer, found no file of one; add tokenizer.json")
     for name in (*tables, *(name for name in TOKENIZER_SETTINGS if (source / name).is_file())):
-        shutil.copyfile(source / name, target / name)
+        _copy(source / name, target / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """What had the target's name is replaced: nothing is written through a link that lies there."""
+    with source.open("rb") as old, replacing(target) as new:
+        shutil.copyfileobj(old, new)
