@@ -126,7 +126,7 @@ class ModelConfig:
         try:
             return _core.Config(**self.architecture())
         except ValueError as error:
-            raise CheckpointError(f"the model's config does not fit together: {error}; {_ADVICE}") from error
+            raise CheckpointError(f"expected numbers in config.json that fit together, found {error}; {_ADVICE}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a config.json from which `from_dict` makes this config again."""
