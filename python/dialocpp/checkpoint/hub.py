@@ -64,8 +64,8 @@ class _Repo:
         where = self._where()
         if self._offline:
             return CheckpointError(
-                f"expected {where} as a folder here or whole in the local cache, found no such folder and no {filename} "
-                "in the cache (the Hub was not asked); download it once with the network allowed"
+                f"expected {where} as a folder here or whole in the local cache, found no such folder and no "
+                f"{filename} in the cache (the Hub was not asked); download it once with the network allowed"
             )
         if self._unreachable:
             return CheckpointError(

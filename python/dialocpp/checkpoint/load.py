@@ -39,9 +39,7 @@ class LoadedCheckpoint:
         return self.source_sha256 or fingerprint_of(weight_files(self.folder))
 
 
-def load_checkpoint(
-    source: Source | str | os.PathLike[str] | None = None, *, dtype: str = "auto"
-) -> LoadedCheckpoint:
+def load_checkpoint(source: Source | str | os.PathLike[str] | None = None, *, dtype: str = "auto") -> LoadedCheckpoint:
     """Load a source; a name alone is one: a folder, a Hub id, or None for the bundled model.
 
     `dtype` is float32, float16, int8, or auto: what a packed checkpoint holds, else int8, of which a copy is kept for
