@@ -2,6 +2,6 @@
 
 from .export import export_checkpoint
 from .load import LoadedCheckpoint, load_checkpoint
-from .resolve import Source
+from .model_source import Source
 
 __all__ = ["LoadedCheckpoint", "Source", "export_checkpoint", "load_checkpoint"]

@@ -13,11 +13,12 @@ from .config import ModelConfig
 from .files import CONFIG, GENERATION_CONFIG, PACKED, TOKENIZER_SETTINGS, TOKENIZERS, weight_files
 from .json_file import read_json_object
 from .load import check_dtype
+from .model_source import Source
 from .packed.fingerprint import fingerprint_meanwhile
 from .packed.pack import packed_table, packed_tensors
 from .packed.progress import shown
 from .packed.writer import replacing, write_packed
-from .resolve import Source, resolve
+from .resolve import resolve
 from .source import read_source
 
 

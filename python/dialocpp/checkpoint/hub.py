@@ -25,7 +25,7 @@ from .files import (
     no_weights,
     shard_names,
 )
-from .resolve import Source
+from .model_source import Source
 
 
 class _Repo:

@@ -13,11 +13,12 @@ from dialocpp.errors import CheckpointError
 from .config import ModelConfig
 from .files import CONFIG, GENERATION_CONFIG, PACKED, weight_files
 from .json_file import read_json_object
+from .model_source import Source
 from .packed.cache import quantised
 from .packed.fingerprint import fingerprint_of
 from .packed.pack import DTYPES, Array, packed_tensors
 from .packed.reader import PackedFile, read_packed
-from .resolve import Source, resolve
+from .resolve import resolve
 from .source import read_source
 
 
