@@ -25,7 +25,7 @@ class Scheduler:
     """Continuous batching over one engine; safe from many threads."""
 
     def __init__(self, engine: _core.Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         # Reentrant: the collector may close an abandoned stream, which cancels, in the middle of a step.
         self._lock = threading.RLock()
         self._live: list[Job] = []
@@ -95,7 +95,7 @@ class Scheduler:
         self._live = [job for job in self._live if not job.done and job.error is None]
         planned = self._plan(needed)
         try:
-            outcomes = self._engine.step([item for _, work in planned for item in work])
+            outcomes = self.engine.step([item for _, work in planned for item in work])
         except (DialocppError, ValueError) as error:
             self._run_alone(planned, error)
             return
@@ -147,7 +147,7 @@ class Scheduler:
 
     def _run_one(self, entry: tuple[Job, list[_core.Work]]) -> None:
         try:
-            outcomes = self._engine.step(entry[1])
+            outcomes = self.engine.step(entry[1])
         except (DialocppError, ValueError) as error:
             _fail(entry[0], error)
         else:
