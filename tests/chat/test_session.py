@@ -1,6 +1,7 @@
 """Does a conversation stay whole, its history, window and cache, whatever strikes in mid-reply?"""
 
 import asyncio
+import dataclasses
 import gc
 import json
 import threading
@@ -446,7 +447,7 @@ class Script:
         self._ids = ids
 
     def submit(self, request: jobs.Request) -> None:
-        request.max_new_tokens = len(self._ids)
+        request.rules = dataclasses.replace(request.rules, max_new_tokens=len(self._ids))
 
     def cancel(self, request: jobs.Request) -> None:
         pass

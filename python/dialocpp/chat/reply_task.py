@@ -123,14 +123,14 @@ class Answer:
 
     def _submit(self, sequence: _core.Sequence, index: int) -> None:
         prompt, config, start = self._task.prompt, self._task.attempt(self.retries), len(self._task.prompt)
+        if self._drawing_time is not None:
+            config = dataclasses.replace(config, max_time=max(0.0, self._drawing_time - self._elapsed()))
         request: Request | BeamSearch
         if config.num_beams > 1:
             request = self._runtime.beam_search(sequence, prompt, config, penalty_start=start)
         else:
             seed = self._task.seed_of(self.retries, index)
             request = self._runtime.request(sequence, prompt, config, seed=seed, penalty_start=start)
-        if self._drawing_time is not None:
-            request.max_time = max(0.0, self._drawing_time - self._elapsed())
         self._requests.append(request)
         if self._stopped:
             raise CancelledJobError
@@ -260,7 +260,7 @@ class Answer:
         """The request's tokens without the end-of-text."""
         while True:
             token = self._runtime.scheduler.next_token(request)
-            if token is None or token in request.eos_token_ids:
+            if token is None or token in request.rules.eos_token_ids:
                 return
             yield token
 

@@ -15,7 +15,7 @@ from typing import Any
 from dialocpp.chat import transcript
 from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, GenerationConfig, override
 from dialocpp.decoding.seeds import derived_seed, fresh_seed
-from dialocpp.engine.after_fork import forget_after_fork
+from dialocpp.engine.after_fork import renew_after_fork
 from dialocpp.engine.background import in_background
 from dialocpp.engine.results import Usage
 from dialocpp.model import Model
@@ -91,7 +91,7 @@ class ChatSession:
         self._pinned = len(self._format.encode(()))
         self._window(self.generation_config)  # CapacityError for a persona that leaves no room
         self._busy = threading.Lock()
-        forget_after_fork(self)
+        renew_after_fork(self)
         self._turns: list[Turn] = []
         self._exchanges: list[Exchange] = []
         self._unread = self._prepared = self._recomputed = 0
@@ -201,7 +201,7 @@ class ChatSession:
         with self._claimed():
             twin = copy.copy(self)
             twin._busy = threading.Lock()
-            forget_after_fork(twin)
+            renew_after_fork(twin)
             twin._turns, twin._exchanges = list(self._turns), list(self._exchanges)
             twin._sequence = self._sequence.fork()
             return twin
@@ -262,7 +262,7 @@ class ChatSession:
             chat._exchanges = [Exchange(0, exchange.attempt) for exchange in saved.exchanges]
         return chat
 
-    def forget(self) -> None:
+    def renew_after_fork(self) -> None:
         """In a child after fork(): a reply that was being written is the parent's, and the session is free."""
         self._busy = threading.Lock()
 
