@@ -12,6 +12,7 @@ from dialocpp.chat.config import FALLBACK
 from dialocpp.chat.guards import key_of
 from dialocpp.engine import scheduler
 from dialocpp.prompt.turns import Turn
+from scripted_runtime import serve_with
 from sentences import one_sentence
 from small_models import Gpt2, gpt2_config, random_gpt2
 
@@ -20,15 +21,15 @@ class Scripted(scheduler.Scheduler):
     """Reads prompts as always, but each request that is submitted says the next line."""
 
     def __init__(self, model: Model, lines: Sequence[str]) -> None:
-        super().__init__(model._engine)
+        super().__init__(model.runtime.engine)
         self._model, self.left = model, list(lines)
-        self._said: dict[int, list[int]] = {}
+        self._lines: dict[int, list[int]] = {}
         self.requests: list[Any] = []
 
     def submit(self, request: Any) -> None:
         super().submit(request)
         self.requests.append(request)
-        self._said[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.eos_token_ids[0]]
+        self._lines[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.eos_token_ids[0]]
 
     def next_token(self, request: Any) -> int | None:
         known = [*request.prompt, *request.generated]
@@ -36,8 +37,8 @@ class Scripted(scheduler.Scheduler):
             return None
         start = min(len(request.sequence), len(known) - 1)
         request.sequence.truncate(start)
-        self._engine.step([_core.Work(request.sequence, known[start:], None)])
-        request.generated.append(self._said[id(request)].pop(0))
+        self.engine.step([_core.Work(request.sequence, known[start:], None)])
+        request.generated.append(self._lines[id(request)].pop(0))
         return request.generated[-1]
 
 
@@ -51,7 +52,7 @@ def model(save_folder: Callable[[Gpt2], Path]) -> Model:
 def script(model: Model, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scripted]:
     def replace(*lines: str) -> Scripted:
         scripted = Scripted(model, lines)
-        monkeypatch.setattr(model, "_scheduler", scripted)
+        serve_with(monkeypatch, model, scripted)
         return scripted
 
     return replace
@@ -107,21 +108,10 @@ def test_a_greedy_reply_is_not_altered_unless_asked(model: Model, script: Script
     assert all(reply.retries == 0 for reply in replies)
     scripted = script("I like music.", "Hi.")
     assert chat.fork().reply("d").text == "I like music."
-    scripted = script("I like music.", "Hi.")
+    scripted = script("I like music.", "I like music.", "Hi.")
     chat = session(model, do_sample=False, echo_guard=True)
-    chat._turns, chat._exchanges = replies_of(model, "I like music.")
-    assert chat.reply("b").text == "Hi."
+    assert [chat.reply(line).text for line in ("a", "b")] == ["I like music.", "Hi."]
     assert scripted.left == []
-
-
-def replies_of(model: Model, *texts: str) -> tuple[list[Turn], list[Any]]:
-    from dialocpp.chat.transcript import Exchange
-
-    turns: list[Turn] = []
-    for text in texts:
-        for role, content in (("user", "a"), ("assistant", text)):
-            turns.append(Turn(role, content, tuple(model.tokenizer.encode(content))))  # type: ignore[arg-type]
-    return turns, [Exchange()] * len(texts)
 
 
 def test_after_a_refused_greedy_reply_the_next_is_drawn(model: Model) -> None:
@@ -326,12 +316,12 @@ def test_bad_rankers(model: Model, script: Script) -> None:
     for values in ([1.0], [1.0, float("nan")]):
         script("One.", "Two.")
         chat = session(model, num_candidates=2, rankers=Fixed("odd", values))
-        with one_sentence(ValueError, "ranker odd must give 2 numbers"):
+        with one_sentence(ValueError, "ranker odd: expected 2 numbers"):
             chat.reply("a")
         assert chat.history == []
     with one_sentence(ValueError, "different names"):
         session(model, rankers=[longest, longest])
-    with one_sentence(TypeError, "A ranker must have"):
+    with one_sentence(TypeError, "a ranker with name and score"):
         session(model, rankers=[5])  # type: ignore[list-item]
 
 
