@@ -1,6 +1,7 @@
 """Are pieces whole characters, and does just what was shown stay when a stream is left?"""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Script:
         self._ids = ids
 
     def submit(self, request: jobs.Request) -> None:
-        request.max_new_tokens = len(self._ids)
+        request.rules = dataclasses.replace(request.rules, max_new_tokens=len(self._ids))
 
     def cancel(self, request: jobs.Request) -> None:
         pass

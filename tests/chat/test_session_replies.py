@@ -29,7 +29,7 @@ class Scripted(scheduler.Scheduler):
     def submit(self, request: Any) -> None:
         super().submit(request)
         self.requests.append(request)
-        self._lines[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.eos_token_ids[0]]
+        self._lines[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.rules.eos_token_ids[0]]
 
     def next_token(self, request: Any) -> int | None:
         known = [*request.prompt, *request.generated]

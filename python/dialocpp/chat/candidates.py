@@ -54,7 +54,7 @@ class Streamed:
     def growing(self) -> Iterator[str]:
         """The text so far, each time that it has grown by whole characters."""
         while (token := self._scheduler.next_token(self.request)) is not None:
-            if token in self.request.eos_token_ids:
+            if token in self.request.rules.eos_token_ids:
                 return
             self.read += 1
             if piece := self._stream.push(token):
@@ -142,15 +142,15 @@ class Attempt:
         return [Drawn(each.job, candidate) for each, candidate in zip(drawn, candidates, strict=True)]
 
     def _submit(self, sequence: _core.Sequence, index: int) -> CandidateJob:
-        prompt, start = self._spec.prompt, len(self._spec.prompt)
+        prompt, config, start = self._spec.prompt, self._config, len(self._spec.prompt)
+        if (limit := self._spec.drawing_time) is not None:
+            config = replace(config, max_time=max(0.0, limit - self._elapsed()))
         job: CandidateJob
-        if self._config.num_beams > 1:
-            job = self._runtime.beam_search(sequence, prompt, self._config, penalty_start=start)
+        if config.num_beams > 1:
+            job = self._runtime.beam_search(sequence, prompt, config, penalty_start=start)
         else:
             seed = self._spec.seed_of(self._number, index)
-            job = self._runtime.request(sequence, prompt, self._config, seed=seed, penalty_start=start)
-        if (limit := self._spec.drawing_time) is not None:
-            job.max_time = max(0.0, limit - self._elapsed())
+            job = self._runtime.request(sequence, prompt, config, seed=seed, penalty_start=start)
         self.jobs.append(job)
         if self._stopped:  # looked at after the job can be seen by stop()
             raise CancelledJobError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from dialocpp.engine.after_fork import forget_after_fork
+from dialocpp.engine.after_fork import renew_after_fork
 
 
 class Occupancy:
@@ -16,13 +16,13 @@ class Occupancy:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        forget_after_fork(self)
+        renew_after_fork(self)
 
     def claim(self) -> Claim:
         """The session for this caller, until the claim is released. RuntimeError while another one has it."""
         return Claim(self)
 
-    def forget(self) -> None:
+    def renew_after_fork(self) -> None:
         """In a child after fork(): whoever held the lock stayed with the parent."""
         self.lock = threading.Lock()
 
