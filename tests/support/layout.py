@@ -26,7 +26,6 @@ from rooms import (
     room_of,
 )
 
-
 DIRECTION = [rule for rule in PACKAGE_ORDER if rule is not circles]
 
 
