@@ -49,7 +49,10 @@ class Template:
         said = " ".join(str(reason).split()).split(". ")[0].rstrip(".") or type(reason).__name__
         if len(said) > _REASON_CHARACTERS:
             said = said[:_REASON_CHARACTERS] + "…"
-        return ValueError(f"The chat template in {self.file} {what} ({said}); name another chat_format.")
+        return ValueError(
+            f"expected a prompt from the chat template in {self.file}, found that it {what} ({said}); "
+            "name another chat_format"
+        )
 
 
 def read_template(folder: Path) -> Template | None:
@@ -85,7 +88,9 @@ def template_layout(folder: Path, tokenizer: Tokenizer) -> Layout:
     """The layout that the folder's template describes. ValueError without a template, jinja2 or good syntax."""
     template = read_template(folder)
     if template is None:
-        raise ValueError(f"chat_format 'template' needs a chat_template in {_SETTINGS}, but the model has none.")
+        raise ValueError(
+            f"expected a chat_template in {_SETTINGS} for chat_format 'template', found none; name another chat_format"
+        )
     try:
         import jinja2
 
@@ -94,8 +99,8 @@ def template_layout(folder: Path, tokenizer: Tokenizer) -> Layout:
         from .template_language import Language, prompt_of
     except ImportError:
         raise ValueError(
-            "This model's chat template needs jinja2 from version 3.1.6 on, which is not installed; "
-            "pip install 'dialocpp[template]' or name another chat_format."
+            "expected jinja2 from version 3.1.6 on for this model's chat template, found none; "
+            "pip install 'dialocpp[template]' or name another chat_format"
         ) from None
     begin()
     try:
