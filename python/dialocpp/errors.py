@@ -19,3 +19,7 @@ class CapacityError(DialocppError):
 
 class BackendError(DialocppError):
     """This machine cannot do what was asked for, such as an instruction set that it lacks. From the core."""
+
+
+class ReplyCancelledError(DialocppError):
+    """A reply was cancelled before any of it was shown, so nothing was said."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +123,18 @@ class Model:
         source = Source(name_or_path, revision, cache_dir, local_files_only, token)
         checkpoint = load_checkpoint(source, dtype=dtype)
         return cls(checkpoint, device=device, num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
+
+    def __copy__(self) -> Model:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "expected something that can be pickled, found a Model; give its name or folder to the other process and "
+            "load it there with Model.from_pretrained, which shares the weights' memory"
+        )
 
     @property
     def runtime(self) -> Runtime:
