@@ -21,4 +21,4 @@ class ReplyText:
 
     def flush(self) -> str:
         """What was held back, at the end."""
-        return self._stops.push(self._stream.flush()) + self._stops.flush()
+        return self._stops.push(self._stream.flush(unfinished=False)) + self._stops.flush()
