@@ -19,7 +19,7 @@ LAYOUTS: dict[str, tuple[dict[str, dict[str, Any]], list[str]]] = {
     "added tokens": ({ADDED: {"kappa": 301, "<b>": 302}}, ["x kappa kappas <b>"]),
     "added tokens out of order": ({ADDED: {"lol": 303, "<b>": 301, "omg": 302}}, ["lol<b>omg"]),
     "gaps in their ids": ({ADDED: {"<a>": 305, "<b>": 302}}, ["x<a> <b>"]),
-    "an added token of the vocabulary": ({ADDED: {"the": 76, "<b>": 301}}, ["the <b> other"]),
+    "an added token of the vocabulary": ({ADDED: {"th": 76, "<b>": 301}}, ["the <b> other"]),
     "pad_token": ({CONFIG: {"pad_token": "[PAD]"}}, ["a[PAD]", "[PAD] [PAD]"]),
     "pad_token of the vocabulary": ({CONFIG: {"pad_token": "!"}}, ["Hi!!"]),
     "three named": ({CONFIG: {"mask_token": "<m>", "sep_token": "<s>", "cls_token": "<c>"}}, ["<s> <c><m>"]),
