@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dialocpp import Model
-from dialocpp.engine.job import Reading
+from dialocpp.engine.job import Prefill
 from dialocpp.engine.scoring import Scoring, score_after, score_texts
 from dialocpp.text.stop_strings import StopStrings, cut
 from hypothesis import given, settings
@@ -87,9 +87,9 @@ def test_replies_are_scored_in_one_batch(model: Model) -> None:
 
 def test_a_reading_is_what_the_next_job_need_not_read(model: Model) -> None:
     sequence, prompt = model.runtime.new_sequence(), ids(50)
-    model.runtime.run([Reading(sequence, prompt)])
+    model.runtime.run([Prefill(sequence, prompt)])
     assert sequence.tokens == prompt
-    reading = Reading(sequence, prompt[:20] + ids(9, seed=4))
+    reading = Prefill(sequence, prompt[:20] + ids(9, seed=4))
     model.runtime.run([reading])
     assert (reading.cached_tokens, len(sequence)) == (20, 29)
 

@@ -8,7 +8,7 @@ from dialocpp.decoding.generation_config import GenerationConfig
 from dialocpp.text.stop_strings import cut
 
 from .beam_search import BeamSearch
-from .job import Reading
+from .job import Prefill
 from .request import Request
 from .results import Generation, Timings, Usage
 from .runtime import Runtime
@@ -21,14 +21,19 @@ def generate(runtime: Runtime, prompts: Sequence[list[int]], config: GenerationC
     n = config.num_return_sequences
     sequences = [runtime.new_sequence() for _ in prompts]
     if n > 1:  # the prompt is read once; its pages are shared
-        runtime.run([Reading(sequence, ids[:-1]) for sequence, ids in zip(sequences, prompts, strict=True)])
+        runtime.run([Prefill(sequence, ids[:-1]) for sequence, ids in zip(sequences, prompts, strict=True)])
         sequences = [sequence.fork() for sequence in sequences for _ in range(n)]
     requests = [
-        runtime.request(sequence, prompts[i // n], config, seed=(seed + i) % 2**64, penalty_start=0)
+        runtime.request(
+            sequence,
+            prompts[i // n],
+            config,
+            seed=(seed + i) % 2**64,
+            penalty_start=0,
+            run_ahead=config.max_new_tokens,  # nobody reads along: they stay together to their ends
+        )
         for i, sequence in enumerate(sequences)
     ]
-    for request in requests:
-        request.run_ahead = config.max_new_tokens  # nobody reads along: they stay together to their ends
     runtime.run(requests)
     return [generation_of(runtime, request, config, (seed + i) % 2**64) for i, request in enumerate(requests)]
 

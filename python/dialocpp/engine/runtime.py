@@ -6,19 +6,19 @@ scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dialocpp import _core
-from dialocpp.decoding.bad_words import word_guard
 from dialocpp.decoding.generation_config import GenerationConfig
+from dialocpp.decoding.rules import Rules
 from dialocpp.errors import CapacityError
 from dialocpp.text.tokenizer import Tokenizer
 
-from .beam_search import BeamSearch
+from .beam_search import Beams, BeamSearch
 from .job import Job
-from .request import Request
+from .request import RUN_AHEAD, Request
 from .scheduler import Scheduler
 
 
@@ -49,51 +49,30 @@ class Runtime:
         return self.engine.sequence()
 
     def request(
-        self, sequence: _core.Sequence, prompt: list[int], config: GenerationConfig, *, seed: int, penalty_start: int
+        self,
+        sequence: _core.Sequence,
+        prompt: list[int],
+        config: GenerationConfig,
+        *,
+        seed: int,
+        penalty_start: int,
+        run_ahead: int = RUN_AHEAD,
     ) -> Request:
         """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on.
 
+        It may be `run_ahead` tokens ahead of who reads it: others' steps serve it too.
         ValueError for a model that ranks or a rule that names no token of it, CapacityError for a prompt that leaves
         no position for a reply.
         """
-        self._check(prompt)
-        guard = word_guard(self.tokenizer, config.bad_words) if config.bad_words else None
-        return Request(
-            sequence,
-            prompt,
-            self._rules(prompt, config, seed=seed, penalty_start=penalty_start),
-            config.max_new_tokens,
-            config.eos_token_ids(self.eos_token_ids),
-            self.n_positions,
-            stops=self._stops(config),
-            processor=config.logits_processor,
-            top_logprobs=-1 if config.top_logprobs is None else config.top_logprobs,
-            max_time=config.max_time,
-            bans=guard.bans if guard else None,
-        )
+        rules = self._rules(prompt, config, seed=seed, penalty_start=penalty_start)
+        return Request(sequence, prompt, rules, run_ahead=run_ahead)
 
     def beam_search(
         self, sequence: _core.Sequence, prompt: list[int], config: GenerationConfig, *, penalty_start: int
     ) -> BeamSearch:
         """A beam search, not yet submitted. Errors as of `request`."""
-        self._check(prompt)
-        guard = word_guard(self.tokenizer, config.bad_words) if config.bad_words else None
-        return BeamSearch(
-            sequence,
-            prompt,
-            self._rules(prompt, config, seed=0, penalty_start=penalty_start),
-            config.num_beams,
-            config.max_new_tokens,
-            config.eos_token_ids(self.eos_token_ids),
-            self.n_positions,
-            length_penalty=config.length_penalty,
-            early_stopping=config.early_stopping,
-            num_beam_groups=config.num_beam_groups,
-            diversity_penalty=config.diversity_penalty,
-            stops=self._stops(config),
-            max_time=config.max_time,
-            bans=guard.bans if guard else None,
-        )
+        rules = self._rules(prompt, config, seed=0, penalty_start=penalty_start)
+        return BeamSearch(sequence, prompt, rules, Beams.of(config))
 
     @contextmanager
     def running(self, jobs: Sequence[Job]) -> Iterator[Scheduler]:
@@ -112,35 +91,20 @@ class Runtime:
             for job in jobs:
                 scheduler.finish(job)
 
-    def _check(self, prompt: Sequence[int]) -> None:
+    def _rules(self, prompt: Sequence[int], config: GenerationConfig, *, seed: int, penalty_start: int) -> Rules:
         self.check_writes()
         if len(prompt) > self.n_positions:
             raise CapacityError(
-                f"The prompt has {len(prompt)} tokens, but the model has {self.n_positions} positions; shorten it."
+                f"expected a prompt of at most {self.n_positions} tokens, the model's positions, "
+                f"found {len(prompt)}; shorten it"
             )
-
-    def _rules(
-        self, prompt: list[int], config: GenerationConfig, *, seed: int, penalty_start: int
-    ) -> _core.Sampling:
-        config.check_token_ids(self.vocab_size)
-        guard = word_guard(self.tokenizer, config.bad_words) if config.bad_words else None
-        return config.sampling(
-            eos_token_ids=config.eos_token_ids(self.eos_token_ids),
+        return Rules.of(
+            config,
+            self.tokenizer,
+            prompt,
+            eos_token_ids=self.eos_token_ids,
+            n_positions=self.n_positions,
+            vocab_size=self.vocab_size,
             seed=seed,
-            reply_start=len(prompt),
             penalty_start=penalty_start,
-            # The last token needs no position of its own: no step appends it.
-            max_length=min(len(prompt) + config.max_new_tokens, self.n_positions + 1),
-            banned_ids=guard.always if guard else (),
         )
-
-    def _stops(self, config: GenerationConfig) -> Callable[[list[int]], bool] | None:
-        strings = config.stopping_strings
-        if not strings:
-            return None
-
-        def stops(generated: list[int]) -> bool:
-            text = self.tokenizer.decode(generated, skip_special_tokens=True)
-            return any(string in text for string in strings)
-
-        return stops

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dialocpp import _core
 
-from .job import Reading, cut_to, hold_common_prefix
+from .job import Prefill, cut_to, hold_common_prefix
 from .runtime import Runtime
 
 
@@ -26,7 +26,7 @@ def score_texts(runtime: Runtime, texts: Sequence[tuple[list[int], list[int]]]) 
 
 
 def outputs_after(runtime: Runtime, prefix: list[int], continuations: Sequence[list[int]]) -> list[_core.F32]:
-    """The model's outputs (V or num_labels) behind each continuation of the same prefix, which is read once."""
+    """The model's outputs (V or num_labels) after each continuation of the same prefix, which is read once."""
     jobs = [Outputs(sequence, prefix + ids) for sequence, ids in _forks(runtime, prefix, continuations)]
     runtime.run(jobs)
     return [job.outputs for job in jobs if job.outputs is not None]
@@ -36,7 +36,7 @@ def _forks(
     runtime: Runtime, prefix: list[int], continuations: Sequence[list[int]]
 ) -> Iterator[tuple[_core.Sequence, list[int]]]:
     sequence = runtime.new_sequence()
-    runtime.run([Reading(sequence, prefix)])
+    runtime.run([Prefill(sequence, prefix)])
     return ((sequence.fork(), ids) for ids in continuations)
 
 

@@ -58,14 +58,16 @@ def template_layout(folder: Path) -> Layout:
     """The layout that the folder's template describes. ValueError without a template, jinja2 or good syntax."""
     template = read_template(folder)
     if template is None:
-        raise ValueError(f"chat_format 'template' needs a chat_template in {_SETTINGS}, but the model has none.")
+        raise ValueError(
+            f"expected a chat_template in {_SETTINGS} for chat_format 'template', found none; name another chat_format"
+        )
     try:
         from jinja2 import TemplateError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError:
         raise ValueError(
-            "This model's chat template needs jinja2, which is not installed; "
-            "pip install 'dialocpp[template]' or name another chat_format."
+            "expected jinja2 for this model's chat template, found it not installed; "
+            "pip install 'dialocpp[template]' or name another chat_format"
         ) from None
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
 
@@ -76,7 +78,9 @@ def template_layout(folder: Path) -> Layout:
     try:
         compiled = environment.from_string(template.source)
     except TemplateError as error:
-        raise ValueError(f"The model's chat template is broken ({error}); name another chat_format.") from None
+        raise ValueError(
+            f"expected a chat template in jinja's syntax, found a broken one ({error}); name another chat_format"
+        ) from None
 
     def layout(dialogue: Dialogue) -> Iterator[Piece]:
         try:
@@ -85,7 +89,10 @@ def template_layout(folder: Path) -> Layout:
             )
         except Exception as error:  # a template is a program of its own, with errors of its own
             reason = str(error).strip().rstrip(".") or type(error).__name__
-            raise ValueError(f"The model's chat template failed ({reason}); name another chat_format.") from None
+            raise ValueError(
+                f"expected a prompt from the model's chat template, found that it failed ({reason}); "
+                "name another chat_format"
+            ) from None
         turns = (*dialogue.persona, *dialogue.turns)
         for index, part in enumerate(_PLACEHOLDER.split(text)):
             if index % 2:
