@@ -54,7 +54,9 @@ class Tokenizer:
         self.cleans_up_spaces = clean_up_spaces
         self._eos_token_id = eos_token_id
         self._rows = rows
-        self._size = 1 + max(tokenizer.get_vocab().values(), default=-1)  # a vocabulary may have gaps
+        ids = set(tokenizer.get_vocab().values())
+        self._size = 1 + max(ids, default=-1)  # a vocabulary may have gaps
+        self._nameless = tuple(sorted(set(range(rows or 0)) - ids))
         self._ends = tuple(id_ for id_ in dict.fromkeys((eos_token_id, *ends)) if rows is None or id_ < rows)
         added = tokenizer.get_added_tokens_decoder()
         self._names = {id_: token.content for id_, token in added.items()}
@@ -115,9 +117,15 @@ class Tokenizer:
         """
         return self._controls
 
-    def nameless_ids(self, rows: int) -> tuple[int, ...]:
+    @property
+    def added_token_ids(self) -> frozenset[int]:
+        """The ids of the tokens beside the vocabulary proper, special or not."""
+        return frozenset(self._names)
+
+    @property
+    def nameless_ids(self) -> tuple[int, ...]:
         """The ids below `rows` that stand for no token: rows that pad a model's matrix, which no training has touched."""
-        return tuple(id_ for id_ in range(rows) if self._tokenizer.id_to_token(id_) is None)
+        return self._nameless
 
     def encode(self, text: str, special_tokens: bool = False, avoid: Iterable[int] = ()) -> list[int]:
         """The ids of a text; with `special_tokens`, the name of a special token in it becomes that token.
