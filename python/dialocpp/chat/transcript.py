@@ -17,16 +17,10 @@ from typing import Any
 from dialocpp.decoding.generation_config import GenerationConfig
 from dialocpp.prompt.turns import Turn
 
+from .history import Exchange
+
 _FORMAT = "dialocpp.chat"
 _VERSION = 2
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """What a message and its reply were said under: the oldest turn that was visible, and the attempt that stayed."""
-
-    first_visible: int = 0
-    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ def write(path: Path, transcript: Transcript) -> None:
     """Write a transcript so that a crash leaves the old file or the new one."""
     content = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(transcript)}
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to save {path.name} in; create it first.")
+        raise FileNotFoundError(f"expected a folder {path.parent} to save {path.name} in, found none; create it first")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -70,18 +64,27 @@ def read(path: Path) -> Transcript:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not a saved conversation: it is no JSON ({error}).") from None
+        raise _not_saved(path, f"a file that is not JSON ({error})") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"{path} is not a saved conversation: it lacks format {_FORMAT!r}.")
+        raise _not_saved(path, f"a file without the format {_FORMAT!r}")
     if content.get("version") != _VERSION:
         raise ValueError(
-            f"{path} has version {content.get('version')!r}, but this release reads version {_VERSION}; "
-            "use the release that wrote it."
+            f"{path}: expected a conversation of version {_VERSION}, found version {content.get('version')!r}; "
+            "use the release of dialocpp that wrote it"
         )
     try:
         return _parse(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is a damaged conversation: {error!r}.") from None
+        raise damaged(path, repr(error)) from None
+
+
+def damaged(path: Path, what: str) -> ValueError:
+    """The error for a conversation's file that does not hold what it should."""
+    return ValueError(f"{path}: expected a whole conversation, found a damaged one ({what}); load another copy of it")
+
+
+def _not_saved(path: Path, found: str) -> ValueError:
+    return ValueError(f"{path}: expected a saved conversation, found {found}; give one that ChatSession.save wrote")
 
 
 def _parse(content: dict[str, Any]) -> Transcript:
@@ -90,11 +93,11 @@ def _parse(content: dict[str, Any]) -> Transcript:
         Exchange(_count(item["first_visible"]), _count(item["attempt"])) for item in content["exchanges"]
     )
     if len(turns) != 2 * len(exchanges):
-        raise ValueError("turns do not come in pairs with an exchange each")
+        raise ValueError("turns that do not come in pairs with an exchange each")
     if any(exchange.first_visible > 2 * index for index, exchange in enumerate(exchanges)):
-        raise ValueError("first_visible lies behind its exchange")
+        raise ValueError("a first_visible after its exchange")
     if not all(isinstance(name, str) for name in content["functions"]):
-        raise ValueError("functions are no names")
+        raise ValueError("functions that are not names")
     preset = content["preset"]
     return Transcript(
         model=str(content["model"]),
