@@ -108,7 +108,7 @@ def test_a_stop_string_far_in_is_found_at_its_last_byte(name: str, stop: str) ->
     data = b"\xff" if stop == "\ufffd" else stop.encode()
     ends = ReplyEnd(tokenizer, [stop])
     for shift in range(8):  # the part that is decoded may begin at each byte of 人
-        ids = [alphabet(byte) for byte in ("x" * shift + "xyz 人 " * 40).encode()]
+        ids = [alphabet(byte) for byte in ("xyz 人 " * 40 + "x" * shift).encode()]
         seen = []
         for byte in data:
             ids.append(alphabet(byte))
