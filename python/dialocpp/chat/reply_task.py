@@ -194,6 +194,7 @@ class ReplyTask:
         """No candidate will do: the best complete one that only repeats a sentence, or else a set phrase."""
         self._is_last_resort = True
         echoes = [each for each in self.candidates if each.rejected_because == ECHO and each.finish_reason != GUARD]
+        echoes = [each for each in echoes if self.spec.may_say(each.text)]
         if echoes:
             best = max(echoes, key=lambda candidate: candidate.total)
             self.finish_reason, self.seed = best.finish_reason, best.seed

@@ -98,7 +98,7 @@ def resolve_format(
     if wanted == AUTO:
         wanted = _recognised(tokenizer, folder, name)
     if wanted == TEMPLATE:
-        return ChatFormat(TEMPLATE, template_layout(folder), tokenizer, persona)
+        return ChatFormat(TEMPLATE, template_layout(folder, tokenizer), tokenizer, persona)
     row = FORMATS.get(wanted)
     if row is None:
         known = ", ".join((AUTO, *FORMATS, TEMPLATE))
