@@ -28,28 +28,46 @@ LAYOUTS: dict[str, tuple[dict[str, dict[str, Any]], list[str]]] = {
     "additional": ({CONFIG: {"additional_special_tokens": ["<x>", "<y>"]}}, ["<y> <x>"]),
     "extra": ({CONFIG: {"extra_special_tokens": ["<x>"], "additional_special_tokens": ["<z>"]}}, ["<x><z>"]),
     "extra by name": ({CONFIG: {"extra_special_tokens": {"image_token": "<x>"}, "foo_token": "<f>"}}, ["<x><f>"]),
-    "a map": ({MAP: {"pad_token": {"content": "<p>", **FLAGS, "lstrip": True}}, CONFIG: {"pad_token": "<o>"}}, ["a <p><o>"]),
+    "a map": (
+        {MAP: {"pad_token": {"content": "<p>", **FLAGS, "lstrip": True}}, CONFIG: {"pad_token": "<o>"}},
+        ["a <p><o>"],
+    ),
     "a map of all": (
         {MAP: {"bos_token": "<bos>", "eos_token": "</s>", "additional_special_tokens": ["<q>"]}},
         ["<q></s><bos>"],
     ),
     "added and special": ({ADDED: {"<a>": 301, "<b>": 302}, MAP: {"additional_special_tokens": ["<b>"]}}, ["<a> <b>"]),
     "added with flags": (
-        {CONFIG: {"added_tokens_decoder": {
-            "300": {"content": END_OF_TEXT, **FLAGS, "special": True},
-            "301": {"content": "<l>", **FLAGS, "lstrip": True, "special": True},
-            "302": {"content": "kappa", **FLAGS, "rstrip": True, "special": False},
-            "303": {"content": "sep", **FLAGS, "single_word": True, "special": False}}}},
+        {
+            CONFIG: {
+                "added_tokens_decoder": {
+                    "300": {"content": END_OF_TEXT, **FLAGS, "special": True},
+                    "301": {"content": "<l>", **FLAGS, "lstrip": True, "special": True},
+                    "302": {"content": "kappa", **FLAGS, "rstrip": True, "special": False},
+                    "303": {"content": "sep", **FLAGS, "single_word": True, "special": False},
+                }
+            }
+        },
         ["a  <l> kappa  b", "sep separate kappas <l><l>"],
     ),
     "only the decoder counts": (
-        {CONFIG: {"added_tokens_decoder": {
-            "300": {"content": END_OF_TEXT, **FLAGS, "special": True}, "301": {"content": "<a>", **FLAGS, "special": True}}},
-         ADDED: {"<b>": 302}, MAP: {"pad_token": "<p>"}},
+        {
+            CONFIG: {
+                "added_tokens_decoder": {
+                    "300": {"content": END_OF_TEXT, **FLAGS, "special": True},
+                    "301": {"content": "<a>", **FLAGS, "special": True},
+                }
+            },
+            ADDED: {"<b>": 302},
+            MAP: {"pad_token": "<p>"},
+        },
         ["<a><b><p>"],
     ),
-    "a class of its own": ({CONFIG: {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<p>", "eos_token": "</s>"}}, ["<p></s>"]),
-}  # fmt: skip
+    "a class of its own": (
+        {CONFIG: {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<p>", "eos_token": "</s>"}},
+        ["<p></s>"],
+    ),
+}
 
 
 def folder_of(folder: Path, base: str, files: dict[str, dict[str, Any]]) -> Path:
@@ -86,10 +104,19 @@ def test_ids_equal_those_of_transformers(tmp_path: Path, base: str, layout: str)
 
 @pytest.mark.parametrize(
     ("added", "text"),
-    [("kappa", "a kappa b"), ("omg", "omgomg"), ("〈x〉", "〈x〉 y"), (" so", "so so so"), ("naïve", "so naïve!"), ("😀", "😀")],
+    [
+        ("kappa", "a kappa b"),
+        ("omg", "omgomg"),
+        ("〈x〉", "〈x〉 y"),
+        (" so", "so so so"),
+        ("naïve", "so naïve!"),
+        ("😀", "😀"),
+    ],
 )
 @pytest.mark.parametrize("base", ["json", "tables"])
-def test_ordinary_added_words_are_matched_as_transformers_does(tmp_path: Path, base: str, added: str, text: str) -> None:
+def test_ordinary_added_words_are_matched_as_transformers_does(
+    tmp_path: Path, base: str, added: str, text: str
+) -> None:
     transformers = pytest.importorskip("transformers")
     folder = folder_of(tmp_path, base, {ADDED: {added: 301}})
     theirs = transformers.AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False)["input_ids"]
@@ -104,15 +131,24 @@ SURPLUS = [
     {ADDED: {"kappa": 301}},
     {CONFIG: {"pad_token": "[PAD]"}},
     {CONFIG: {"additional_special_tokens": ["<user>", "<bot>"]}},
-    {CONFIG: {"added_tokens_decoder": {"301": {"content": "kappa", "lstrip": True}, "302": {"content": "<x>", "special": True}}}},
+    {
+        CONFIG: {
+            "added_tokens_decoder": {
+                "301": {"content": "kappa", "lstrip": True},
+                "302": {"content": "<x>", "special": True},
+            }
+        }
+    },
     {MAP: {"eos_token": "</s>"}},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("files", SURPLUS, ids=str)
 def test_tokens_without_a_row_are_left_out_with_one_warning(tmp_path: Path, files: dict[str, dict[str, Any]]) -> None:
     folder = folder_of(tmp_path, "tables", files)
-    with pytest.warns(VocabularyWarning, match=r"expected token ids below 301 .*, found ids up to 30\d; text is") as caught:
+    with pytest.warns(
+        VocabularyWarning, match=r"expected token ids below 301 .*, found ids up to 30\d; text is"
+    ) as caught:
         tokenizer = Tokenizer.from_folder(folder, rows=301)
     assert len(caught) == 1
     for text in ("a kappa b kappa", "[PAD][PAD]", "<user>hi<bot> <x>", "</s>"):

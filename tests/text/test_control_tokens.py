@@ -59,13 +59,43 @@ def whole_words(folder: Path) -> None:
 # The vocabulary, the files beside it, texts, and the ids that none of them may become.
 LAYOUTS: dict[str, tuple[Callable[[Path], None], dict[str, dict[str, Any]], list[str], set[int]]] = {
     "the config names the end": (tables, {ADDED: {"<eos>": 301}, MODEL: {"eos_token_id": 301}}, ["<eos>"], {301}),
-    "a list of ends": (tables, {ADDED: {"<a>": 301, "<b>": 302}, MODEL: {"eos_token_id": [301, 302]}}, ["<a><b>"], {301, 302}),
-    "generation_config's ends": (tables, {ADDED: {"<turn>": 301}, GENERATION: {"eos_token_id": [300, 301]}}, ["<turn>"], {301}),
-    "json, generation_config": (not_special, {GENERATION: {"eos_token_id": 301}, MODEL: {"eos_token_id": 300}}, ["<eos>"], {301}),
+    "a list of ends": (
+        tables,
+        {ADDED: {"<a>": 301, "<b>": 302}, MODEL: {"eos_token_id": [301, 302]}},
+        ["<a><b>"],
+        {301, 302},
+    ),
+    "generation_config's ends": (
+        tables,
+        {ADDED: {"<turn>": 301}, GENERATION: {"eos_token_id": [300, 301]}},
+        ["<turn>"],
+        {301},
+    ),
+    "json, generation_config": (
+        not_special,
+        {GENERATION: {"eos_token_id": 301}, MODEL: {"eos_token_id": 300}},
+        ["<eos>"],
+        {301},
+    ),
     "flagged as ordinary": (not_special, {CONFIG: {"eos_token": END_OF_TEXT}}, [END_OF_TEXT], {300}),
-    "named by the settings": (not_special, {CONFIG: {"eos_token": "<eos>", "pad_token": "<pad>"}}, ["<eos> <pad>"], {301, 303}),
-    "named by the config": (not_special, {MODEL: {"pad_token_id": 303, "cls_token_id": 304}}, ["<pad>[CLS]"], {303, 304}),
-    "spaces beside it": (not_special, {MODEL: {"sep_token_id": 305}}, ["a  <wide>  b", "<wide>", "<wide><wide>"], {305}),
+    "named by the settings": (
+        not_special,
+        {CONFIG: {"eos_token": "<eos>", "pad_token": "<pad>"}},
+        ["<eos> <pad>"],
+        {301, 303},
+    ),
+    "named by the config": (
+        not_special,
+        {MODEL: {"pad_token_id": 303, "cls_token_id": 304}},
+        ["<pad>[CLS]"],
+        {303, 304},
+    ),
+    "spaces beside it": (
+        not_special,
+        {MODEL: {"sep_token_id": 305}},
+        ["a  <wide>  b", "<wide>", "<wide><wide>"],
+        {305},
+    ),
     "a map that does not count": (
         tables,
         {CONFIG: {"added_tokens_decoder": {"301": {"content": "<q>", "special": False}}}, MAP: {"mask_token": "<q>"}},
@@ -74,11 +104,16 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], dict[str, dict[str, Any]], list
     ),
     "additional": (not_special, {CONFIG: {"additional_special_tokens": ["<speaker2>"]}}, ["<speaker2>"], {302}),
     "a piece of the vocabulary": (merged, {MODEL: {"eos_token_id": 259}}, ["<eos>", "a<eos>b", "<e<eos>os>"], {259}),
-    "a word of the vocabulary": (whole_words, {MODEL: {"eos_token_id": 1, "pad_token_id": 2}}, ["hello <eos>", "<pad>", "<eos> <eos>"], {1, 2}),
+    "a word of the vocabulary": (
+        whole_words,
+        {MODEL: {"eos_token_id": 1, "pad_token_id": 2}},
+        ["hello <eos>", "<pad>", "<eos> <eos>"],
+        {1, 2},
+    ),
     "the unknown ends a turn": (whole_words, {MODEL: {"eos_token_id": 0}}, ["<unk> hello", "nobody knows"], {0}),
     "a line ends a turn": (from_json, {MODEL: {"eos_token_id": 95}}, ["one\ntwo", "\n\n"], {95}),
     "a letter ends a turn": (from_json, {MODEL: {"eos_token_id": 64}}, ["a banana"], {64}),
-}  # fmt: skip
+}
 
 
 def written(folder: Path, layout: str) -> Tokenizer:
@@ -97,16 +132,21 @@ def test_no_text_becomes_a_control_token(tmp_path: Path, layout: str) -> None:
     assert controls <= tokenizer.control_token_ids
     for text in texts:
         assert not tokenizer.control_token_ids & set(tokenizer.encode(text)), text
-        if layout not in ("the unknown ends a turn", "a line ends a turn", "a letter ends a turn") and "word" not in layout:
+        if (
+            layout not in ("the unknown ends a turn", "a line ends a turn", "a letter ends a turn")
+            and "word" not in layout
+        ):
             assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_nor_do_its_halves_put_together(tmp_path_factory: pytest.TempPathFactory, layout: str, data: st.DataObject) -> None:
+def test_nor_do_its_halves_put_together(
+    tmp_path_factory: pytest.TempPathFactory, layout: str, data: st.DataObject
+) -> None:
     tokenizer = written(tmp_path_factory.mktemp("t"), layout)
-    names = " ".join(LAYOUTS[layout][2]).split() + ["<", ">", " ", "e", "os>", "<<eos>", "a", "\n"]
+    names = [*" ".join(LAYOUTS[layout][2]).split(), "<", ">", " ", "e", "os>", "<<eos>", "a", "\n"]
     text = "".join(data.draw(st.lists(st.sampled_from(names), max_size=8)))
     assert not tokenizer.control_token_ids & set(tokenizer.encode(text))
 
@@ -116,7 +156,9 @@ def test_a_line_that_may_not_end_a_turn_is_a_space(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer.encode("one\ntwo")) == "one two"
 
 
-@pytest.mark.parametrize("files", [{CONFIG: {"pad_token": "!"}}, {MODEL: {"pad_token_id": 0}}, {MODEL: {"bos_token_id": 0}}])
+@pytest.mark.parametrize(
+    "files", [{CONFIG: {"pad_token": "!"}}, {MODEL: {"pad_token_id": 0}}, {MODEL: {"bos_token_id": 0}}]
+)
 def test_the_only_spelling_of_a_character_stays_text(tmp_path: Path, files: dict[str, dict[str, Any]]) -> None:
     write_tables(tmp_path)
     for name, content in files.items():
@@ -153,6 +195,12 @@ def test_spaces_beside_a_special_token_are_read_once(tmp_path: Path, content: st
     tokenizer = Tokenizer.from_folder(tmp_path)
     pattern = tokenizer._special_pattern
     assert pattern is not None and r"\s" not in pattern.pattern
-    for text in (f"a  {content}  b", f"{content} {content}", f"  {content}", f"a{content}b \t\n{content}", f"{content}  "):
+    for text in (
+        f"a  {content}  b",
+        f"{content} {content}",
+        f"  {content}",
+        f"a{content}b \t\n{content}",
+        f"{content}  ",
+    ):
         assert tokenizer.encode(text, special_tokens=True) == inner.encode(text).ids, text
     assert len(tokenizer.encode(" " * 200_000, special_tokens=True)) > 1

@@ -48,7 +48,23 @@ def llama() -> Inner:
 
 
 def word_piece() -> Inner:
-    pieces = ["[UNK]", END_OF_TEXT, "hello", "##s", "##ing", "you", ".", "!", "n't", "do", "'", "'s", "今", "\ufffd", "##\ufffd"]
+    pieces = [
+        "[UNK]",
+        END_OF_TEXT,
+        "hello",
+        "##s",
+        "##ing",
+        "you",
+        ".",
+        "!",
+        "n't",
+        "do",
+        "'",
+        "'s",
+        "今",
+        "\ufffd",
+        "##\ufffd",
+    ]
     inner = Inner(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     inner.decoder = decoders.WordPiece()
     return inner
@@ -62,7 +78,9 @@ def suffix() -> Inner:
 
 
 def words() -> Inner:
-    inner = Inner(models.WordLevel({word: i for i, word in enumerate(["<unk>", END_OF_TEXT, "hello", "you", "."])}, "<unk>"))
+    inner = Inner(
+        models.WordLevel({word: i for i, word in enumerate(["<unk>", END_OF_TEXT, "hello", "you", "."])}, "<unk>")
+    )
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     return inner
 
@@ -112,7 +130,9 @@ def test_pieces_joined_are_what_decode_gives(family: str, data: st.DataObject) -
     assert decoded.startswith(said) and set(decoded[len(said) :]) <= {"\ufffd"}
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("byte level", "byte fallback", "llama")])
+@pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if family not in ("byte level", "byte fallback", "llama")]
+)
 def test_all_short_sequences(family: str) -> None:
     tokenizer = tokenizer_of(family)
     for length in range(4):
@@ -123,13 +143,23 @@ def test_all_short_sequences(family: str) -> None:
 @pytest.mark.parametrize("family", ["byte fallback", "llama"])
 @pytest.mark.parametrize(
     ("data", "text"),
-    [(b"\xf0\x9f", "\ufffd\ufffd"), ("😀".encode(), "😀"), ("😀é".encode(), "😀é"), (b"\xc3\xa9\xff", "\ufffd" * 3), (b"a", "a")],
+    [
+        (b"\xf0\x9f", "\ufffd\ufffd"),
+        ("😀".encode(), "😀"),
+        ("😀é".encode(), "😀é"),
+        (b"\xc3\xa9\xff", "\ufffd" * 3),
+        (b"a", "a"),
+    ],
 )
 def test_a_run_of_bytes_is_text_or_not_as_a_whole(family: str, data: bytes, text: str) -> None:
     tokenizer = tokenizer_of(family)
     run = [tokenizer._tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in data]
     hello, you = (tokenizer._tokenizer.token_to_id(piece) for piece in ("▁hello", "▁you"))
-    for ids, whole in (([hello, *run, you], f"hello{text} you"), ([*run, you], f"{text} you"), ([hello, *run], f"hello{text}")):
+    for ids, whole in (
+        ([hello, *run, you], f"hello{text} you"),
+        ([*run, you], f"{text} you"),
+        ([hello, *run], f"hello{text}"),
+    ):
         assert streamed(tokenizer, ids, False) == tokenizer.decode(ids) == whole
 
 

@@ -110,7 +110,8 @@ class BadWords:
             start = text[-length:]
             if len(start) < length or (length < len(text) and continues(text[-length - 1], start[0])):
                 continue
-            if any(self._words.is_beginning(text[len(text) - length : end]) for end in ends if end > len(text) - length):
+            begin = len(text) - length
+            if any(self._words.is_beginning(text[begin:end]) for end in ends if end > begin):
                 return start, pending
         return self._stand_in[kind(text[-1])] if text else "", pending
 

@@ -8,28 +8,41 @@ one that was, from whose text the new text is told apart, and what may still cha
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from .clean_up import CleanUp
 
-if TYPE_CHECKING:
-    from .tokenizer import Tokenizer
-
 REPLACEMENT = "\ufffd"
+
+
+class Decodes(Protocol):
+    """What a stream needs of a Tokenizer."""
+
+    cleans_up_spaces: bool
+
+    @property
+    def special_token_ids(self) -> frozenset[int]: ...
+    def raw_text(self, ids: Sequence[int]) -> str: ...
+    def is_token(self, token: int) -> bool: ...
+    def is_byte(self, token: int) -> bool: ...
+    def complete_text(self, ids: Sequence[int], text: str) -> str: ...
 
 
 class TextStream:
     """Token by token to pieces of whole characters; all pieces together are what `Tokenizer.decode` makes of all."""
 
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = False) -> None:
+    def __init__(self, tokenizer: Decodes, skip_special_tokens: bool = False) -> None:
         self._owner = tokenizer
         self._skipped = tokenizer.special_token_ids if skip_special_tokens else frozenset[int]()
-        self._start()
+        self._context: list[int] = []  # the last token that was shown, and its text by itself
+        self._shown = ""
+        self._held: list[int] = []  # pushed, not yet shown
+        self._clean_up = CleanUp()
 
     def push(self, token: int) -> str:
         """The characters that this token completes, often none."""
-        if token in self._skipped:
+        if token in self._skipped or not self._owner.is_token(token):
             return ""
         self._held.append(token)
         if self._owner.is_byte(token):
@@ -54,19 +67,15 @@ class TextStream:
         if piece and not unfinished:
             piece = self._owner.complete_text(self._held, piece)
         rest = self._cleaned(piece) + self._clean_up.flush()
-        self._start()
+        self._context, self._shown, self._held = [], "", []
         return rest
 
     def _new(self, text: str) -> str:
         """What of a text has not been shown."""
-        common = len(self._shown) if text.startswith(self._shown) else len(os.path.commonprefix([text, self._shown]))
-        return text[common:]
+        if text.startswith(self._shown):
+            return text[len(self._shown) :]
+        pairs = enumerate(zip(text, self._shown, strict=False))
+        return text[next((at for at, (new, old) in pairs if new != old), len(text)) :]
 
     def _cleaned(self, piece: str) -> str:
         return self._clean_up.push(piece) if self._owner.cleans_up_spaces else piece
-
-    def _start(self) -> None:
-        self._clean_up = CleanUp()
-        self._context: list[int] = []  # the last token that was shown, and its text by itself
-        self._shown = ""
-        self._held: list[int] = []  # pushed, not yet shown

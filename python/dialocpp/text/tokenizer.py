@@ -95,7 +95,7 @@ class Tokenizer:
 
     @property
     def end_token_ids(self) -> tuple[int, ...]:
-        """Every id that the tokenizer, config.json or generation_config.json lets a reply end with, `eos_token_id` first."""
+        """Every id that the tokenizer, config.json or generation_config.json calls an end; `eos_token_id` first."""
         return self._ends
 
     @property
@@ -124,7 +124,7 @@ class Tokenizer:
 
     @property
     def nameless_ids(self) -> tuple[int, ...]:
-        """The ids below `rows` that stand for no token: rows that pad a model's matrix, which no training has touched."""
+        """The ids below `rows` that stand for no token: rows that pad the model's matrix, untouched by training."""
         return self._nameless
 
     def encode(self, text: str, special_tokens: bool = False, avoid: Iterable[int] = ()) -> list[int]:
@@ -184,6 +184,10 @@ class Tokenizer:
         advice = "give ids that the model has written"
         text: str = guarded(ValueError, "ids that can be decoded", advice, self._tokenizer.decode, list(ids), False)
         return text
+
+    def is_token(self, token: int) -> bool:
+        """Does this id stand for a token? A row that pads the model's matrix does not, and shows nothing."""
+        return 0 <= token <= _LARGEST_ID and self._tokenizer.id_to_token(token) is not None
 
     def is_byte(self, token: int) -> bool:
         """Is this one of SentencePiece's tokens for a single byte, of which only a whole run is text?"""
@@ -260,7 +264,8 @@ class Tokenizer:
             names = [repr(text) for text in texts if text is not None]
             shown = ", ".join([*names[:3], "..."] if len(names) > 3 else names)
             warnings.warn(
-                f"{folder}: expected token ids below {self._rows} (the model's rows), found ids up to {self._size - 1}; "
+                f"{folder}: expected token ids below {self._rows} (the model's rows), found ids up to "
+                f"{self._size - 1}; "
                 f"text is encoded without these tokens: {shown}",
                 VocabularyWarning,
                 stacklevel=4,

@@ -33,7 +33,7 @@ _PROBE = "Hello, world! 123\n\té ﬁ ǅ 你好 が か\u3099 ｶﾞ \u200b😀 
 
 
 class TokenizerFiles(NamedTuple):
-    """What the files say. `ends`: every id that ends a reply; `named`: every id that they call bos, eos, pad and so on."""
+    """What the files say. `ends`: the ids that end a reply; `named`: those that they call bos, eos, pad and so on."""
 
     tokenizer: Tokenizer
     eos_token_id: int

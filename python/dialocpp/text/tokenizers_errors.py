@@ -13,7 +13,7 @@ _LONGEST = 200  # characters of the package's own words
 
 
 def guarded(error_type: type[Exception], expected: str, advice: str, call: Callable[..., Any], *arguments: Any) -> Any:
-    """What the call returns; whatever it raises, but an interrupt, as "expected ..., found ...; ..." of `error_type`."""
+    """What the call returns. What it raises, but for interrupts, comes as "expected ..., found ...; ..."."""
     try:
         return call(*arguments)
     except BaseException as error:
