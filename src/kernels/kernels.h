@@ -9,14 +9,14 @@
 
 #include <cstdint>
 
+#include "base/activation.h"
+
 namespace dialo {
 
 inline constexpr int kLanes = 16;    // lanes of a vector; outputs in a packed block of weights
 inline constexpr int kGroup = 4;     // inputs that one int8 dot-product instruction takes
 inline constexpr int kTileRows = 8;  // rows of activations that are packed together for an int8 product
 inline constexpr int kPage = 32;     // positions in one page of the KV cache, and in one step of the online softmax
-
-enum class Activation { kGeluTanh, kGeluErf, kQuickGelu, kRelu, kSilu };
 
 // out (M, N) = a (M, K) · weightᵀ + bias, or out += the same, in float32; the weights may be stored in half precision,
 // which is exact.  Rows of `out` are `ldo` floats apart and padded to kLanes; so are `bias` and the scales.
@@ -63,7 +63,7 @@ struct AttentionHead {
   int rows;
   int64_t first_position;
   void* const* pages;   // the sequence's pages; element type is the function's
-  int64_t page_offset;  // elements from the page's start to this head's keys
+  int64_t page_offset;  // bytes from the page's start to this head's keys
   int D;
   float scale;     // of q·k
   float* scratch;  // attention_scratch(D) floats
