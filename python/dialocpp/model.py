@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from .checkpoint import LoadedCheckpoint, load_checkpoint
+from .checkpoint import LoadedCheckpoint, Source, load_checkpoint
 from .checkpoint.config import ModelConfig
 from .decoding.generation_config import GREEDY, GenerationConfig, override
 from .decoding.seeds import fresh_seed
@@ -113,14 +113,8 @@ class Model:
         this machine cannot run it.
         """
         _check_device(device)
-        checkpoint = load_checkpoint(
-            name_or_path,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            token=token,
-            dtype=dtype,
-        )
+        source = Source(name_or_path, revision, cache_dir, local_files_only, token)
+        checkpoint = load_checkpoint(source, dtype=dtype)
         return cls(checkpoint, device=device, num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
 
     @property

@@ -414,5 +414,5 @@ def test_ctrl_c_elsewhere_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Model, "from_pretrained", interrupted)
+    monkeypatch.setattr("dialocpp.cli.options.load_checkpoint", interrupted)
     assert run("info").exit_code == 130

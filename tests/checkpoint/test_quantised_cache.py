@@ -31,7 +31,8 @@ KILLS = int(os.environ.get("DIALOCPP_KILLS", "6"))  # 200 take two minutes
 _PROGRAM = """
 import hashlib, sys, warnings
 import numpy as np
-from dialocpp.checkpoint import load_checkpoint, quantised_cache
+from dialocpp.checkpoint import load_checkpoint
+from dialocpp.checkpoint.packed import cache as quantised_cache
 quantised_cache.MIN_SOURCE_BYTES = 0
 print("ready", flush=True)
 sys.stdin.readline()

@@ -1,87 +1,43 @@
 """Does every file know only the layers below it? And is the package as light and as portable as it promises?
 
-Each rule is a function from files to violations. It is held against the repository and against
-planted mistakes.
+The rules of direction stand in `rooms.py` with the table of rooms, the others here. Each is a function from files to
+violations, and is held against the repository and against planted mistakes.
 """
 
-import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-# A folder of src/ may include itself and any folder of a lower layer.
-CORE_ROOMS = ["base"], ["kernels", "model"], ["sampling", "cpu", "cuda"], ["engine"], ["bindings", "capi"]
-CORE_LAYERS = {room: layer for layer, rooms in enumerate(CORE_ROOMS) for room in rooms}
-CORE_PLANNED = {"cuda", "capi"}
-
-# The rooms of python/dialocpp, lowest first. A room may import those of the lines above its own, and nothing of its own
-# line but itself. `__init__` is the package's face: below it is what it shows, above it are the applications.
-ROOMS = [
-    {"_core", "errors"},
-    {"checkpoint"},
-    {"text"},
-    {"prompt", "decoding"},
-    {"engine"},
-    {"model"},
-    {"chat"},
-    {"__init__"},
-    {"evaluation", "benchmark", "server"},
-    {"training"},
-    {"cli"},
-    {"__main__"},
-]
-LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-
-# What the order alone would allow: (who, what it must never import, why).
-NEVERS = [
-    ("engine", {"prompt"}, "the engine knows token ids and no turns"),
-]
-
-# Who may import a library that is heavy, or that belongs to one subject.
-LIBRARIES = {
-    "click": {"cli"},
-    "rich": {"cli", "checkpoint/packed/progress.py"},  # the bar of the first load, imported when it is drawn
-    "huggingface_hub": {"checkpoint"},
-    "fastapi": {"server"},
-    "starlette": {"server"},
-    "uvicorn": {"server"},
-    "ray": {"server"},
-    "torch": {"training"},
-    "transformers": {"training"},
-    "accelerate": {"training"},
-}
-
-# The ground of the engine: what comes back from it, which every room above it may hold without holding an engine.
-ALONE = {"engine/results.py"}
+from rooms import (
+    ALONE,
+    CORE_LAYERS,
+    CORE_ORDER,
+    CORE_PLANNED,
+    LEVEL,
+    LIBRARIES,
+    PACKAGE_ORDER,
+    ROOMS,
+    ROOT,
+    Files,
+    circles,
+    core_files,
+    forbidden_imports,
+    grounds,
+    imported_modules,
+    included_files,
+    libraries_out_of_place,
+    package_files,
+    read,
+    room_of,
+    unknown_folders,
+    upward_imports,
+    upward_includes,
+)
 
 # What a chat needs none of: the peers of the tests, the terminal's packages, and the network.
 HEAVY = ["torch", "transformers", "rich", "click", "huggingface_hub"]
-
-Files = Mapping[str, str]  # path from the rule's root -> content
-
-
-def read(root: Path, *patterns: str) -> dict[str, str]:
-    """The text files under `root` that match, without caches."""
-    paths = {path for pattern in patterns for path in root.glob(pattern)}
-    return {
-        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
-        for path in sorted(paths)
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-
-def core_files() -> dict[str, str]:
-    return read(ROOT / "src", *(f"**/*.{suffix}" for suffix in ("h", "cpp", "inl", "cu", "cuh")))
-
-
-def package_files() -> dict[str, str]:
-    return read(ROOT / "python" / "dialocpp", "**/*.py")
 
 
 def repository_files() -> dict[str, str]:
@@ -107,24 +63,6 @@ def repository_files() -> dict[str, str]:
     return read(ROOT, *inside, ".ci/*", "*.md", "*.txt", "*.toml")
 
 
-def upward_includes(files: Files) -> Iterator[str]:
-    """`#include "..."` names a file of src/ from its root, of the same folder or of a lower layer."""
-    for path, text in files.items():
-        folder = path.split("/")[0]
-        for target in re.findall(r'^\s*#\s*include\s*"([^"]+)"', text, re.MULTILINE):
-            below = target.split("/")[0]
-            if target not in files:
-                yield f"{path} includes {target}, which is not a path in src/"
-            elif folder != below and CORE_LAYERS[below] >= CORE_LAYERS[folder]:
-                yield f"{path} includes {target}, which is not below {folder}/"
-
-
-def unknown_folders(files: Files) -> Iterator[str]:
-    for path in files:
-        if path.split("/")[0] not in CORE_LAYERS:
-            yield f"{path} is in no layer"
-
-
 def cuda_switches(files: Files) -> Iterator[str]:
     """CMake chooses between cuda_backend.cu and no_cuda.cpp; the preprocessor never does."""
     for path, text in files.items():
@@ -147,71 +85,6 @@ def without_comments_and_strings(code: str) -> str:
     return re.sub(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', " ", code, flags=re.DOTALL)
 
 
-def imported_modules(path: str, text: str) -> Iterator[str]:
-    """The modules of our package that a file imports, wherever the import stands, from the package's root."""
-    for name in imported_names(path, text):
-        top, _, rest = name.partition(".")
-        # The version is a name tag on the door, not a module behind it.
-        if top == "dialocpp" and rest != "__version__":
-            yield rest or "__init__"
-
-
-def imported_names(path: str, text: str) -> Iterator[str]:
-    """Every import of a file as a dotted name from the top; in `from x import y` that is x.y."""
-    package = ["dialocpp", *path.split("/")[:-1]]
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) + 1 - node.level] if node.level else []
-            base = [*base, *(node.module.split(".") if node.module else [])]
-            # In `from . import x` it is x that is a module.
-            yield from (".".join([*base, alias.name]) for alias in node.names)
-
-
-def room_of(path: str) -> str:
-    return path.split("/")[0].removesuffix(".py")
-
-
-def upward_imports(files: Files) -> Iterator[str]:
-    """A room imports rooms of lower lines, and itself."""
-    for path, text in files.items():
-        room = room_of(path)
-        if room not in LEVEL:
-            yield f"{path} is in no room"
-            continue
-        for target in imported_modules(path, text):
-            # What is no room may be a name that `__init__` shows.
-            imported = target.split(".")[0] if target.split(".")[0] in LEVEL else "__init__"
-            if imported != room and LEVEL[imported] >= LEVEL[room]:
-                yield f"{path} imports {target}, which is not below {room}"
-
-
-def forbidden_imports(files: Files) -> Iterator[str]:
-    """The nevers that the order does not hold."""
-    for path, text in files.items():
-        for room, never, why in NEVERS:
-            for target in imported_modules(path, text):
-                if room_of(path) == room and target.split(".")[0] in never:
-                    yield f"{path} imports {target}: {why}"
-
-
-def libraries_out_of_place(files: Files) -> Iterator[str]:
-    """A library of one subject is imported in that subject's room alone, also inside of functions."""
-    for path, text in files.items():
-        for name in imported_names(path, text):
-            library = name.split(".")[0]
-            if library in LIBRARIES and not {room_of(path), path} & LIBRARIES[library]:
-                yield f"{path} imports {library}"
-
-
-def grounds(files: Files) -> Iterator[str]:
-    """Files that import nothing of the package."""
-    for path in ALONE & files.keys():
-        for target in imported_modules(path, files[path]):
-            yield f"{path} imports {target}, but stands alone"
-
-
 def machine_paths(files: Files) -> Iterator[str]:
     """No absolute path of some developer's or CI's machine."""
     for path, text in files.items():
@@ -219,7 +92,7 @@ def machine_paths(files: Files) -> Iterator[str]:
             yield f"{path}: {match.group()}"
 
 
-CORE_RULES = [upward_includes, unknown_folders, cuda_switches, prints_and_exits]
+CORE_RULES = [*CORE_ORDER, cuda_switches, prints_and_exits]
 
 
 @pytest.mark.parametrize("rule", CORE_RULES)
@@ -233,15 +106,12 @@ def test_includes_were_seen_between_the_layers() -> None:
     crossings = {
         (path.split("/")[0], target.split("/")[0])
         for path, text in core_files().items()
-        for target in re.findall(r'#include "([^"]+)"', text)
+        for target in included_files(text)
     }
     assert {("kernels", "base"), ("cpu", "kernels"), ("cpu", "model"), ("bindings", "engine")} <= crossings
 
 
-PACKAGE_RULES = [upward_imports, forbidden_imports, libraries_out_of_place, grounds]
-
-
-@pytest.mark.parametrize("rule", PACKAGE_RULES)
+@pytest.mark.parametrize("rule", PACKAGE_ORDER)
 def test_the_package_keeps_its_order(rule) -> None:
     files = package_files()
     assert {room_of(path) for path in files} >= LEVEL.keys() - {"_core", "server", "training"}
@@ -341,7 +211,34 @@ def test_a_mistake_in_the_package_is_found(rule, path: str, text: str) -> None:
     assert path in found
 
 
-@pytest.mark.parametrize("rule", PACKAGE_RULES)
+# (files, who is in the circle)
+CIRCLES = {
+    "of two": (
+        {"text/a.py": "from .b import x", "text/b.py": "def f():\n    from .a import y"},
+        "text/a.py, text/b.py",
+    ),
+    "of three": (
+        {
+            "chat/a.py": "import dialocpp.chat.b",
+            "chat/b.py": "if TYPE_CHECKING:\n    from .c import x",
+            "chat/c.py": "from . import a, d",
+            "chat/d.py": "",
+        },
+        "chat/a.py, chat/b.py, chat/c.py",
+    ),
+    "through a room's face": (
+        {"cli/__init__.py": "from .chat import chat", "cli/chat.py": "from dialocpp.cli import main"},
+        "cli/__init__.py, cli/chat.py",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "members"), CIRCLES.values(), ids=CIRCLES.keys())
+def test_a_circle_is_found(files: Files, members: str) -> None:
+    assert list(circles(files)) == [f"{members} import one another"]
+
+
+@pytest.mark.parametrize("rule", PACKAGE_ORDER)
 def test_what_is_allowed_in_the_package(rule) -> None:
     files = {
         "__init__.py": "from .chat.session import ChatSession",
