@@ -236,5 +236,5 @@ def roofs(num_threads: int, read_bytes: int) -> tuple[float, float, float]:
     """What this machine can do at best with so many threads: bytes read, int8 and float32 operations a second.
 
     Measured here and now: `read_bytes` of memory are read, and the dot-product instructions of the chosen rung run on
-    registers alone. 0 operations for a rung whose peak is not known.
+    registers alone.
     """
