@@ -14,10 +14,11 @@ from .files import CONFIG, GENERATION_CONFIG, PACKED, TOKENIZER_SETTINGS, TOKENI
 from .json_file import read_json_object
 from .load import check_dtype
 from .model_source import Source
+from .own_files.whole_file import replacing
 from .packed.fingerprint import fingerprint_meanwhile
 from .packed.pack import packed_table, packed_tensors
 from .packed.progress import shown
-from .packed.writer import replacing, write_packed
+from .packed.writer import write_packed
 from .resolve import resolve
 from .source import read_source
 
@@ -55,7 +56,7 @@ def _write_config(folder: Path, target: Path, config: ModelConfig) -> None:
     with replacing(target / CONFIG) as file:
         file.write(json.dumps(values, indent=2).encode() + b"\n")
     if (folder / GENERATION_CONFIG).is_file():
-        shutil.copyfile(folder / GENERATION_CONFIG, target / GENERATION_CONFIG)
+        _copy(folder / GENERATION_CONFIG, target / GENERATION_CONFIG)
 
 
 def _copy_tokenizer(folder: Path, target: Path) -> None:
@@ -64,4 +65,10 @@ def _copy_tokenizer(folder: Path, target: Path) -> None:
     if tables is None:
         raise CheckpointError(f"{folder}: expected a tokenizer, found no file of one; add tokenizer.json")
     for name in (*tables, *(name for name in TOKENIZER_SETTINGS if (folder / name).is_file())):
-        shutil.copyfile(folder / name, target / name)
+        _copy(folder / name, target / name)
+
+
+def _copy(old: Path, target: Path) -> None:
+    """What had the target's name is replaced: nothing is written through a link that lies there."""
+    with old.open("rb") as content, replacing(target) as new:
+        shutil.copyfileobj(content, new)
