@@ -1,5 +1,9 @@
 """Which errors can dialocpp raise? A bad argument is a ValueError or TypeError; all else is one of these."""
 
+from __future__ import annotations
+
+import reprlib
+
 
 class DialocppError(Exception):
     """Base of every error that is not about an argument."""
@@ -13,6 +17,10 @@ class CacheWarning(UserWarning):
     """A model runs, but its quantised copy cannot be kept, so the next load will take as long as this one."""
 
 
+class VocabularyWarning(UserWarning):
+    """A model runs, but its tokenizer has tokens that it does not know; text is encoded without them."""
+
+
 class CapacityError(DialocppError):
     """A sequence would outgrow the model's positions, or the KV cache is full. Raised by the core."""
 
@@ -23,3 +31,14 @@ class BackendError(DialocppError):
 
 class ReplyCancelledError(DialocppError):
     """A reply was cancelled before any of it was shown, so nothing was said."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_LONGEST = 200
+
+
+def brief(value: object) -> str:
+    """A value as an error shows it: its repr, cut to a length that one can read, whatever its size."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

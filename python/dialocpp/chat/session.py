@@ -80,6 +80,9 @@ class ChatSession:
         self._format = resolve_format(
             settings.chat_format, model.tokenizer, model.folder, model.name, settings.persona
         )
+        # Whatever one of a model's files calls the end of a reply is one: they often disagree.
+        ends = (*model.eos_token_ids, *model.tokenizer.end_token_ids, *self._format.end_token_ids)
+        self._ends = tuple(dict.fromkeys(ends))
         self._history = History(self._format, model.n_positions)
         self._window(self.generation_config)  # CapacityError for a persona that leaves no room
         self._occupancy = Occupancy()
@@ -271,6 +274,7 @@ class ChatSession:
             highest = max((id_ for turn in saved.turns for id_ in turn.token_ids), default=0)
             if highest >= model.vocab_size:
                 raise transcript.damaged(Path(path), f"the token {highest}, which the model does not have")
+            transcript.check_ids(Path(path), saved, model.tokenizer)
             chat._history.restore(saved.turns, saved.exchanges)
         else:
             turns = [chat._turn(turn.role, turn.content) for turn in saved.turns]
@@ -303,7 +307,8 @@ class ChatSession:
             self.settings,
             seed=self._seed_of(draft) if config.seed is None else config.seed,
             ranking=self._ranking,
-            end_token_ids=self._format.end_token_ids,
+            end_token_ids=self._ends,
+            nameless_ids=self.model.tokenizer.nameless_ids,
         )
         task = ReplyTask(self.model.runtime, self._sequence, spec, started=claim.since)
         return ReplyStream(claim, task, self._commit)
