@@ -80,7 +80,7 @@ class Model:
         self.tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.eos_token_ids)
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
         self._checkpoint = checkpoint
-        weights = _core.Model(checkpoint.config.to_core(), checkpoint.tensors)
+        weights = _core.Weights(checkpoint.config.to_core(), checkpoint.tensors)
         self.weight_bytes = weights.weight_bytes
         engine = _core.Engine(
             weights,

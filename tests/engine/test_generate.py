@@ -311,7 +311,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"seed": 1.5}, TypeError, "seed must be an integer or None"),
     ({"eos_token_id": "x"}, TypeError, "eos_token_id"),
     ({"eos_token_id": [1, "x"]}, TypeError, "eos_token_id"),
-    ({"temperature": -1}, ValueError, "temperature must be greater than 0"),
+    ({"temperature": -1}, ValueError, "expected temperature greater than 0"),
     ({"temperature": 0}, ValueError, "do_sample=False"),
     ({"temperature": math.nan}, ValueError, "temperature"),
     ({"temperature": 10**400}, ValueError, "temperature"),

@@ -188,11 +188,11 @@ def test_the_core_asks_a_classifier_for_no_token() -> None:
     core = engine(random_gpt2(gpt2_config(num_labels=1)), "float32")
     sequence = core.sequence()
     with pytest.raises(ValueError, match=r"does not write them: .*\(num_labels = 1\), not tokens; read them"):
-        core.step([_core.Work(sequence, [1, 2], _core.Sampling())])
+        core.step([_core.Work(sequence, [1, 2], _core.SamplingParams())])
     assert len(sequence) == 0 and core.step([_core.Work(sequence, [1, 2])])[0].token == -1
     with pytest.raises(ValueError, match="ranks texts"):
         core.logprobs([1, 2])
-    with pytest.raises(ValueError, match="num_labels must be from 0 to 65536, but is -1"):
+    with pytest.raises(ValueError, match="expected num_labels from 0 to 65536, found -1"):
         _core.Config(
             vocab_size=8,
             n_positions=8,
