@@ -272,7 +272,7 @@ BAD_PROMPTS: list[tuple[Any, type[Exception], str]] = [
     ([[1, 2], [96, 97]], ValueError, "97"),
     ([2**40], ValueError, str(2**40)),
     ([-(2**70)], ValueError, "but one is -"),
-    ([1] * 65, CapacityError, "at most 64 tokens, the model.s positions, found 65"),
+    ([1] * 65, CapacityError, "at most 64 tokens, the model's positions, found 65"),
     ([[1], [1] * 100_000], CapacityError, "found 100000"),
     ("a" * 100_000, CapacityError, "found 100000"),
     ("half \ud83d pair", ValueError, "surrogate"),

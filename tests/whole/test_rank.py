@@ -236,7 +236,7 @@ def test_rank_says_what_it_needs(
         model.rank(CONTEXT, "no")
     with pytest.raises(ValueError, match=r"some text, but number 1 \(from 0\) is empty"):
         model.rank(CONTEXT, ["no", ""])
-    with pytest.raises(CapacityError, match="64 tokens, the model.s positions, found"):
+    with pytest.raises(CapacityError, match="64 tokens, the model's positions, found"):
         model.rank(CONTEXT, ["no" * 40])
 
 
