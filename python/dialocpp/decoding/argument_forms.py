@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from dialocpp.text.words import words_of_list
+
 Ids = tuple[int, ...]
 Bias = tuple[Ids, float]
 
@@ -105,7 +107,8 @@ def words(name: str, value: Any) -> tuple[str, ...]:
             raise TypeError(f"expected {name} to hold strings, found {word!r}; convert or remove it")
         if not word.strip():
             raise ValueError(f"expected {name} to hold words, found an empty one; remove it")
-    return tuple(dict.fromkeys(found))
+    words_of_list(listed := tuple(dict.fromkeys(found)))  # ValueError for a list that is too long
+    return listed
 
 
 def _one_of_type(wanted: str, fine: Callable[[Any], bool]) -> Callable[[str, Any], Any]:

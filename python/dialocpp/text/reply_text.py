@@ -21,7 +21,7 @@ class ReplyText:
 
     def flush(self) -> str:
         """What was held back, at the end."""
-        return self._stops.push(self._stream.flush()) + self._stops.flush()
+        return self._stops.push(self._stream.flush(unfinished=False)) + self._stops.flush()
 
 
 _FIRST_LOOK = 16  # tokens; most often their text is long enough
