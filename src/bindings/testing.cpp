@@ -217,7 +217,7 @@ std::vector<std::pair<int32_t, float>> top_logprobs(const F32Array& logits, int 
 
 void register_testing(py::module_& m) {
   using namespace pybind11::literals;
-  m.attr("KERNEL_ACTIVATIONS") = py::make_tuple("gelu_new", "gelu", "quick_gelu", "relu", "silu");
+  m.attr("KERNEL_ACTIVATIONS") = py::make_tuple("gelu_new", "gelu", "quick_gelu", "relu", "silu", "tanh");
   m.def("gemm_f32", &gemm_f32, "isa"_a, "x"_a, "packed"_a, "bias"_a = py::none(), "onto"_a = py::none());
   m.def("gemm_f16", &gemm_f16, "isa"_a, "x"_a, "packed"_a, "bias"_a = py::none(), "onto"_a = py::none());
   m.def("quantize_rows", &quantize_rows, "isa"_a, "x"_a);

@@ -20,6 +20,7 @@ Activation kernel_activation(const std::string& name) {
     case ActivationKind::kQuickGelu: return Activation::kQuickGelu;
     case ActivationKind::kRelu: return Activation::kRelu;
     case ActivationKind::kSilu: return Activation::kSilu;
+    case ActivationKind::kTanh: return Activation::kTanh;
   }
   return {};
 }

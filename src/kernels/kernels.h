@@ -16,7 +16,7 @@ inline constexpr int kGroup = 4;     // inputs that one int8 dot-product instruc
 inline constexpr int kTileRows = 8;  // rows of activations that are packed together for an int8 product
 inline constexpr int kPage = 32;     // positions in one page of the KV cache, and in one step of the online softmax
 
-enum class Activation { kGeluTanh, kGeluErf, kQuickGelu, kRelu, kSilu };
+enum class Activation { kGeluTanh, kGeluErf, kQuickGelu, kRelu, kSilu, kTanh };
 
 // out (M, N) = a (M, K) · weightᵀ + bias, or out += the same, in float32; the weights may be stored in half precision,
 // which is exact.  Rows of `out` are `ldo` floats apart and padded to kLanes; so are `bias` and the scales.

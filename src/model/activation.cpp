@@ -18,6 +18,8 @@ constexpr Entry kTable[] = {
     {"gelu_fast", ActivationKind::kGeluTanh},         {"gelu_pytorch_tanh", ActivationKind::kGeluTanh},
     {"quick_gelu", ActivationKind::kQuickGelu},       {"relu", ActivationKind::kRelu},
     {"silu", ActivationKind::kSilu},                  {"swish", ActivationKind::kSilu},
+    {"tanh", ActivationKind::kTanh},                  {"gelu_python", ActivationKind::kGeluErf},
+    {"gelu_python_tanh", ActivationKind::kGeluTanh},  {"gelu_accurate", ActivationKind::kGeluTanh},
 };
 
 }  // namespace

@@ -86,7 +86,7 @@ class ChatSession:
         self.settings = settings
         self.seed = fresh_seed() if seed is None else seed
         self._format = resolve_format(
-            settings.chat_format, model.tokenizer, model.folder, model.name, settings.persona
+            settings.chat_format, model.tokenizer, model.tokenizer_folder, model.name, settings.persona
         )
         self._pinned = len(self._format.encode(()))
         self._window(self.generation_config)  # CapacityError for a persona that leaves no room
