@@ -39,12 +39,11 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
             f"expected a readable file {path}, found none ({error.strerror}); check the folder"
         ) from error
     with os.fdopen(descriptor, "rb") as file:
-        data = file.read(limit + 1) if size <= limit else b""
-    if size > limit or len(data) > limit:
-        raise CheckpointError(
-            f"expected at most {limit >> 20} MiB in {path}, found {max(size, len(data)):,} bytes; "
-            "do not load this folder"
-        )
+        data = file.read(size + 1) if size <= limit else b""
+    if size > limit:
+        raise CheckpointError(f"expected at most {limit:,} bytes in {path}, found {size:,}; do not load this folder")
+    if len(data) > size:
+        raise CheckpointError(f"expected {size:,} bytes in {path}, found that it grew while it was read; load it again")
     return data
 
 

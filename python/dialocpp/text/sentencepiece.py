@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from dialocpp.checkpoint.regular_file import read_bytes
 from dialocpp.errors import CheckpointError
 
 _SPACE = "▁"
@@ -37,7 +38,7 @@ class _Model:
 def sentencepiece_tokenizer(path: Path, lowercase: bool) -> tuple[Tokenizer, list[str]]:
     """The tokenizer and the names of its control symbols; CheckpointError if the file is something else."""
     try:
-        model = _parse(path.read_bytes())
+        model = _parse(read_bytes(path))
         unigram = models.Unigram(model.pieces, model.kinds.index(_UNKNOWN), _BYTE in model.kinds)
         tokenizer = Tokenizer(unigram)
         tokenizer.normalizer = normalizers.Sequence(list(_normalizers(model, lowercase)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 
 from dialocpp.checkpoint.files import (
     ADDED_TOKENS,
@@ -19,9 +19,11 @@ from dialocpp.checkpoint.files import (
     VOCAB,
 )
 from dialocpp.checkpoint.json_file import read_json_object
+from dialocpp.checkpoint.regular_file import read_text
 from dialocpp.errors import CheckpointError
 
 from .bert import BERT_SPECIALS, bert_tokenizer
+from .bpe_tables import read_bpe
 from .sentencepiece import sentencepiece_tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
@@ -97,8 +99,9 @@ def _special_names(settings: dict[str, Any]) -> dict[str, None]:
 
 
 def _from_json(path: Path) -> Tokenizer:
+    text = read_text(path)
     try:
-        return Tokenizer.from_file(str(path))
+        return Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises no narrower type
         raise CheckpointError(f"expected a tokenizer in {path}, found {error}; download it again") from error
 
@@ -112,13 +115,7 @@ def _byte_level(folder: Path) -> Tokenizer:
             f"found no {' and no '.join(missing)}; "
             "add the tokenizer's files to the folder"
         )
-    try:
-        bpe = models.BPE.from_file(str(folder / VOCAB), str(folder / MERGES))
-    except Exception as error:  # tokenizers raises no narrower type
-        raise CheckpointError(
-            f"expected GPT-2's {VOCAB} and {MERGES} in {folder}, found {error}; download again"
-        ) from error
-    tokenizer = Tokenizer(bpe)
+    tokenizer = Tokenizer(read_bpe(folder / VOCAB, folder / MERGES))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
