@@ -10,6 +10,8 @@ from dialocpp.checkpoint.json_file import read_json_object
 from dialocpp.checkpoint.regular_file import read_text
 from dialocpp.errors import CheckpointError, brief
 
+from .tokenizers_errors import guarded
+
 _LARGEST_ID = 2**31 - 1  # the core's ids are int32; the tokenizers package would cut a longer number
 
 
@@ -27,15 +29,10 @@ def read_bpe(vocab: Path, merges: Path) -> models.BPE:
                 f"expected token ids from 0 to {_LARGEST_ID} in {vocab}, found {brief(number)} for {brief(token)}; "
                 "download it again"
             )
-    try:
-        return models.BPE(vocab=ids, merges=_merges(merges))
-    except CheckpointError:
-        raise
-    except Exception as error:  # tokenizers raises no narrower type
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"expected GPT-2's tables in {vocab} and {merges.name}, found {reason}; download them again"
-        ) from error
+    expected = f"GPT-2's tables in {vocab} and {merges.name}"
+    pairs = _merges(merges)
+    bpe: models.BPE = guarded(CheckpointError, expected, "download them again", lambda: models.BPE(ids, pairs))
+    return bpe
 
 
 def _merges(path: Path) -> list[tuple[str, str]]:
