@@ -273,7 +273,7 @@ TABLES = {"vocab.json": '{"a": 0}', "merges.txt": ""}
         ({"tokenizer.json": "{}"}, r"expected a tokenizer in .*tokenizer\.json, found"),
         ({"tokenizer.json": "not json"}, r"expected a tokenizer in .*tokenizer\.json, found"),
         (TABLES | {"vocab.json": "[]"}, r"expected a JSON object in .*vocab\.json, found list"),
-        (TABLES | {"merges.txt": "a b\n"}, rr"tables in .*vocab\.json and merges\.txt, found .*; download them again"),
+        (TABLES | {"merges.txt": "a b\n"}, r"tables in .*vocab\.json and merges\.txt, found .*; download them again"),
         (TABLES | {"added_tokens.json": '{"b": "x"}'}, "expected added tokens with ids"),
         (TABLES | {"tokenizer_config.json": "{"}, "expected JSON in"),
         (TABLES | {"tokenizer_config.json": '{"added_tokens_decoder": {"1": 2}}'}, "expected added tokens"),
