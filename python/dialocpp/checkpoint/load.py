@@ -24,7 +24,7 @@ from .source import read_source
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """What was in the files. `tensors` are in `_core.Weights`'s form; the tokenizer's files lie in `tokenizer_folder`."""
+    """What was in the files. `tensors` are in `_core.Weights`'s form; the tokenizer lies in `tokenizer_folder`."""
 
     name: str
     folder: Path
