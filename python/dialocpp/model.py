@@ -82,7 +82,7 @@ class Model:
         )
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
         self._checkpoint = checkpoint
-        weights = _core.Model(checkpoint.config.to_core(), checkpoint.tensors)
+        weights = _core.Weights(checkpoint.config.to_core(), checkpoint.tensors)
         self.weight_bytes = weights.weight_bytes
         engine = _core.Engine(
             weights,
