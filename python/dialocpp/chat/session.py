@@ -246,6 +246,7 @@ class ChatSession:
             highest = max((id_ for turn in saved.turns for id_ in turn.token_ids), default=0)
             if highest >= model.vocab_size:
                 raise transcript.damaged(Path(path), f"the token {highest}, which the model does not have")
+            transcript.check_ids(Path(path), saved, model.tokenizer)
             chat._history.restore(saved.turns, saved.exchanges)
         else:
             turns = [chat._turn(turn.role, turn.content) for turn in saved.turns]
