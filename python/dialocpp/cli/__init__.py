@@ -17,6 +17,7 @@ from .output import sentence
 from .pull import pull
 from .quantize import quantize
 from .score import score
+from .train import train
 
 
 class _Commands(click.Group):
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for _command in (chat, generate, score, quantize, pull, info, bench):
+for _command in (chat, generate, score, quantize, pull, info, bench, train):
     main.add_command(_command)
 
 __all__ = ["main"]

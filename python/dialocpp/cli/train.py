@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dialocpp.checkpoint import Source
 from dialocpp.checkpoint.resolve import resolve
 
 from .options import source_options
-from .output import console
+from .output import console, notes
 
 _MISSING = 'expected torch, transformers and accelerate, found no {}; pip install "dialocpp[train]"'
 
@@ -85,9 +86,9 @@ def train(
         numbers["steps"] = 1  # set by the epochs, once the data was read
     plan = Plan(**numbers)
     data = Data([_weighed(file) for file in files], valid, valid_share, BadLines(strict=strict))
-    base = resolve(source.named(model)) if model is not None else None
+    base = resolve(replace(source, name=model)) if model is not None else None
     run = Run(out, data, base, shape, vocab_size, epochs, reverse, replies_only, licence, restart)
-    with _bar() as bar:
+    with _Bar() as bar:
         finished = finetune(run, plan, bar.show)
     _tell(finished, data.bad, out)
 
@@ -107,20 +108,21 @@ def _weighed(text: str) -> tuple[Path, float]:
     return Path(name), value
 
 
-class _bar:
+class _Bar:
     """Loss, speed and the time that is left."""
 
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.completed}/{task.total}"),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}, held out {task.fields[valid]}, {task.fields[speed]:,.0f} tokens/s"),
+            TextColumn("loss {task.fields[loss]:.3f}, held out {task.fields[valid]}"),
+            TextColumn("{task.fields[speed]:,.0f} tokens/s"),
             TimeRemainingColumn(),
-            console=console(stderr=True),
+            console=notes,
         )
         self._task = self._progress.add_task("", total=None, loss=float("nan"), valid="–", speed=0.0)
 
-    def __enter__(self) -> _bar:
+    def __enter__(self) -> _Bar:
         self._progress.start()
         return self
 
@@ -140,7 +142,7 @@ class _bar:
 
 
 def _tell(finished: Any, bad: Any, out: Path) -> None:
-    outcome, screen = finished.outcome, console()
+    outcome, screen = finished.outcome, console
     if bad.count:
         screen.print(f"{bad.count} bad lines were left out; the first ones:", markup=False)
         for line in bad.first:
@@ -148,7 +150,8 @@ def _tell(finished: Any, bad: Any, out: Path) -> None:
     for message, reply in finished.replies:
         screen.print(f"> {message}\n  {reply}", markup=False, highlight=False)
     screen.print(
-        f"perplexity per token, held out: {outcome.before:.2f} before, {outcome.after:.2f} after {outcome.steps} updates\n"
+        f"perplexity per token, held out: {outcome.before:.2f} before, {outcome.after:.2f} after "
+        f"{outcome.steps} updates\n"
         f"{out}: a model for dialocpp and transformers, with its card and its training curve",
         markup=False,
         highlight=False,

@@ -3,7 +3,7 @@
 | suffix | what it holds |
 |---|---|
 | `.jsonl` | `{"turns": ["text", …]}` or `{"messages": [{"role": …, "content": …}, …]}` a line |
-| `.tsv` | DialoGPT's: `0.0 turn EOS 1.0 turn<TAB>1.0 reply`, where 0.0 marks a turn that is context and nothing to learn |
+| `.tsv` | DialoGPT's: `0.0 turn EOS 1.0 turn<TAB>1.0 reply`, 0.0: a turn that is context alone |
 | `.csv` | a chat export: speaker, text; lines of one speaker in a row are one turn; an empty line ends a dialogue |
 | `.txt` | one turn a line; an empty line ends a dialogue |
 

@@ -34,7 +34,7 @@ class Checkpoints:
     def load(self) -> Saved | None:
         """The last whole state, or None for a new run. ValueError if it is another run's."""
         with suppress(FileNotFoundError):
-            os.unlink(self._temporary)  # what a kill left half written
+            self._temporary.unlink()  # what a kill left half written
         if not self._file.exists():
             return None
         # weights_only: tensors, numbers and containers; nothing in the file is run.
@@ -57,14 +57,14 @@ class Checkpoints:
             self._temporary.replace(self._file)
         except BaseException:
             with suppress(OSError):
-                os.unlink(self._temporary)
+                self._temporary.unlink()
             raise
 
     def clear(self) -> None:
         """After the last step: the result is saved elsewhere."""
         for file in (self._temporary, self._file):
             with suppress(FileNotFoundError):
-                os.unlink(file)
+                file.unlink()
         with suppress(OSError):
             self.folder.rmdir()
 

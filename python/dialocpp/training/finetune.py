@@ -90,7 +90,7 @@ def finetune(run: Run, plan: Plan, report: Report) -> Finished:
     if run.epochs is not None:
         plan = replace(plan, steps=max(1, round(run.epochs * pieces.tokens / (plan.rows * plan.context))))
     if plan.gradient_checkpointing:
-        start.model.gradient_checkpointing_enable()
+        start.model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
     checkpoints = Checkpoints(run.out, plan.digest(data=_digest(pieces, valid), base=str(run.base or run.shape)))
     if run.restart:
         checkpoints.clear()

@@ -1,4 +1,4 @@
-"""What does a run start from? A folder's weights and tokenizer, or random weights of a shape with a tokenizer of its own."""
+"""What does a run start from? A folder's weights and tokenizer, or random weights with a tokenizer of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does a run leave? A folder that transformers and dialocpp open, the curve, replies to look at, and a model card."""
+"""What does a run leave? A folder that transformers and dialocpp open, with its curve and its model card."""
 
 from __future__ import annotations
 

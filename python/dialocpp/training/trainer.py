@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -162,7 +163,7 @@ class _Run:
         for part in range(self.plan.accumulate):
             some = rows[part * micro : (part + 1) * micro]
             last = part == self.plan.accumulate - 1
-            with self.accelerator.no_sync(self.model) if not last else _nothing():
+            with self.accelerator.no_sync(self.model) if not last else nullcontext():
                 loss = self._loss(some)
                 # The mean over all tokens of the update, whatever the number of parts and processes.
                 scale = self.accelerator.num_processes / max(everywhere, 1)
@@ -267,11 +268,6 @@ class _Run:
         self.step, self.tokens, self.before = state["step"], state["tokens"], state["before"]
         self.recent = state["recent"]
         self.begun = time.monotonic() - state["seconds"]
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *error: object) -> None: ...
 
 
 def _in_order(pieces: Pieces, context: int) -> list[list[int]]:
