@@ -40,7 +40,7 @@ class Sequence {
 struct Work {
   std::shared_ptr<Sequence> sequence;
   std::vector<int32_t> tokens;
-  std::shared_ptr<const Sampling> sampling;  // choose the next token by these rules
+  std::shared_ptr<const SamplingParams> sampling;  // choose the next token by these rules
   std::vector<int32_t> bans;                 // that may not follow now, whatever the rules say
   int n_best = 0;                            // > 0: instead, the best continuations by these rules, for a beam search
   int top_logprobs = -1;                     // ≥ 0: beside the choice, so many of the most probable tokens
@@ -52,7 +52,7 @@ struct Work {
 struct Outcome {
   int32_t token = -1;           // of `sampling`; not appended to the sequence
   float logprob = 0;            // its log-probability in the model's own distribution; with top_logprobs
-  std::vector<Candidate> best;  // of n_best: scores after the rules; of top_logprobs: log-probabilities before them
+  std::vector<TokenScore> best;  // of n_best: scores after the rules; of top_logprobs: log-probabilities before them
   std::vector<float> logprobs;  // (scored)
   std::vector<float> logits;    // (outputs)
 };
@@ -82,7 +82,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void check(std::span<const Work> work) const;
   void check_writes() const;  // std::invalid_argument for a classifier
   void check_tokens(std::span<const int32_t> tokens, int64_t first_position) const;
-  float logprob(std::span<const float> logits, int32_t token) const;
   template <class Use>
   void read_through(std::span<const int32_t> tokens, const Use& use);
 

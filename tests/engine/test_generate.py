@@ -272,9 +272,9 @@ BAD_PROMPTS: list[tuple[Any, type[Exception], str]] = [
     ([[1, 2], [96, 97]], ValueError, "97"),
     ([2**40], ValueError, str(2**40)),
     ([-(2**70)], ValueError, "but one is -"),
-    ([1] * 65, CapacityError, "65 tokens.*64 positions"),
-    ([[1], [1] * 100_000], CapacityError, "100000 tokens"),
-    ("a" * 100_000, CapacityError, "100000 tokens"),
+    ([1] * 65, CapacityError, "at most 64 tokens, the model's positions, found 65"),
+    ([[1], [1] * 100_000], CapacityError, "found 100000"),
+    ("a" * 100_000, CapacityError, "found 100000"),
     ("half \ud83d pair", ValueError, "surrogate"),
     ([1.5], TypeError, "integers, but one is 1.5"),
     ([1, True], TypeError, "True"),
@@ -311,7 +311,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"seed": 1.5}, TypeError, "seed must be an integer or None"),
     ({"eos_token_id": "x"}, TypeError, "eos_token_id"),
     ({"eos_token_id": [1, "x"]}, TypeError, "eos_token_id"),
-    ({"temperature": -1}, ValueError, "temperature must be greater than 0"),
+    ({"temperature": -1}, ValueError, "expected temperature greater than 0"),
     ({"temperature": 0}, ValueError, "do_sample=False"),
     ({"temperature": math.nan}, ValueError, "temperature"),
     ({"temperature": 10**400}, ValueError, "temperature"),
@@ -363,7 +363,7 @@ def test_logits_that_overflow_are_an_error(tiny: Gpt2, tiny_folder: Path, tmp_pa
     settings = json.loads((tiny_folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     model = Model.from_pretrained(folder, dtype=dtype, num_threads=1)
-    with one_sentence(BackendError, "not finite"):
+    with one_sentence(BackendError, "expected finite"):
         model.generate("Hello")
     assert model.kv_bytes_in_use == 0
 
@@ -413,7 +413,7 @@ def test_a_full_cache_is_the_error_of_those_who_fill_it(tiny_folder: Path, tiny_
                     replies[i].append(served.next_token(requests[i]))
     failed = [i for i, one in enumerate(requests) if one.error is not None]
     assert 0 < len(failed) < len(prompts)
-    assert all("KV cache is full" in str(requests[i].error) for i in failed)
+    assert all("in the KV cache, found" in str(requests[i].error) for i in failed)
     expected = [list(ids) for ids in ids_of(tiny_model.generate(prompts, max_new_tokens=10, eos_token_id=[]))]
     for i, reply in enumerate(replies):
         tokens = [token for token in reply if token is not None]
