@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from . import _core
 from .checkpoint import LoadedCheckpoint, Source, load_checkpoint
 from .checkpoint.config import ModelConfig
+from .checkpoint.foreign_arguments import refuse_foreign
 from .decoding.generation_config import GREEDY, GenerationConfig, override
 from .decoding.seeds import fresh_seed
 from .engine.generate import generate
@@ -25,6 +26,12 @@ from .engine.scoring import outputs_after, score_after
 from .errors import BackendError
 from .prompt.turns import Turn, turn_ids
 from .text.tokenizer import Tokenizer
+
+# The arguments of from_pretrained beside the name.
+_LOADING = (
+    *("revision", "cache_dir", "local_files_only", "token", "subfolder", "tokenizer"),
+    *("dtype", "device", "num_threads", "kv_cache_bytes"),
+)
 
 Prompt = str | Sequence[int]
 
@@ -78,7 +85,7 @@ class Model:
         self.vocab_size = checkpoint.config.vocab_size
         self.dtype = checkpoint.dtype
         self.tokenizer = Tokenizer.from_folder(
-            checkpoint.folder, checkpoint.config.eos_token_ids, rows=checkpoint.config.vocab_size
+            checkpoint.tokenizer_folder, checkpoint.config.eos_token_ids, rows=checkpoint.config.vocab_size
         )
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
         self._checkpoint = checkpoint
@@ -109,12 +116,18 @@ class Model:
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         token: str | bool | None = None,
+        subfolder: str = "",
+        tokenizer: str | os.PathLike[str] | None = None,
         dtype: str = "auto",
         device: str = "auto",
         num_threads: int | None = None,
         kv_cache_bytes: int | None = None,
+        **foreign: Any,
     ) -> Model:
         """Load a folder, a Hub id, or for None the small model that comes with the package.
+
+        `subfolder`: where in it the model lies. `tokenizer`: the folder or Hub id of a tokenizer from elsewhere, with
+        its chat template. An argument of another library is a TypeError that says what to do instead.
 
         `dtype`: `float32`, `float16` (weights in half precision, arithmetic in float32: the same logits for a model
         that is stored in float16, as DialoGPT is, at half the memory), `int8`, or `auto`, which is int8 on a CPU.
@@ -122,9 +135,23 @@ class Model:
         this machine cannot run it.
         """
         _check_device(device)
-        source = Source(name_or_path, revision, cache_dir, local_files_only, token)
-        checkpoint = load_checkpoint(source, dtype=dtype)
+        refuse_foreign(foreign, _LOADING)
+        source = Source(name_or_path, revision, cache_dir, local_files_only, token, subfolder)
+        theirs = None if tokenizer is None else replace(source, name=tokenizer, revision=None, subfolder="")
+        checkpoint = load_checkpoint(source, dtype=dtype, tokenizer=theirs)
         return cls(checkpoint, device=device, num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
+
+    def __copy__(self) -> Model:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "expected something that can be pickled, found a Model; give its name or folder to the other process and "
+            "load it there with Model.from_pretrained, which shares the weights' memory"
+        )
 
     @property
     def runtime(self) -> Runtime:
@@ -140,6 +167,11 @@ class Model:
     def folder(self) -> Path:
         """Where the model's files lie."""
         return self._checkpoint.folder
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer's files lie, its chat template among them."""
+        return self._checkpoint.tokenizer_folder
 
     @property
     def fingerprint(self) -> str:
@@ -188,7 +220,7 @@ class Model:
     def score_replies(self, context: Sequence[str], replies: Sequence[str]) -> list[Score]:
         """`score` of several replies to the same context, which is read once, in one batch."""
         self._runtime.check_writes()
-        _check_listing("replies must be a list of texts", replies)
+        _check_listing("replies to be a list of texts", replies)
         prefix = turn_ids(self._context(context), self.tokenizer.eos_token_id)
         endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
         scored = score_after(self._runtime, prefix, endings)
@@ -202,7 +234,7 @@ class Model:
         """
         scores = self.score_replies(context, choices)
         if not scores:
-            raise ValueError("choices must hold at least one text, but is empty.")
+            raise ValueError("expected choices to hold at least one text, found none; give one")
         totals = np.array([score.total for score in scores])
         weights = np.exp(totals - totals.max())
         chosen = [
@@ -214,34 +246,35 @@ class Model:
     def rank(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
         """How good is each reply after these turns, from 0 to 1? For a classifier with one label, as DialogRPT.
 
-        The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit behind the
+        The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit after the
         reply's last token (Gao et al. 2020, arXiv:2009.06978). ValueError for a model that writes or has several labels
         (`logits` shows those), for no context, or for an empty reply; CapacityError for one that does not fit.
         """
         self._check_ranks()
-        _check_listing("replies must be a list of texts", replies)
+        _check_listing("replies to be a list of texts", replies)
         context_ids = turn_ids(self._context(context), self.tokenizer.eos_token_id)
         texts = [self._turn(reply).token_ids for reply in replies]
         if not all(texts):
-            raise ValueError(f"Each reply must hold some text, but number {texts.index(())} (from 0) is empty.")
+            number = texts.index(())
+            raise ValueError(f"expected some text in each reply, found none in number {number} (from 0); remove it")
         outputs = outputs_after(self._runtime, context_ids, [list(ids) for ids in texts])
         return [_sigmoid(float(row[0])) for row in outputs]
 
     def _encode(self, prompt: Prompt) -> list[int]:
         ids = self.tokenizer.encode(prompt, special_tokens=True) if isinstance(prompt, str) else _checked_ids(prompt)
         if not ids:
-            raise ValueError("A prompt must hold at least one token, but is empty.")
+            raise ValueError("expected a prompt of at least one token, found an empty one; give some text")
         return ids
 
     def _check_ranks(self) -> None:
         if self.config.num_labels == 0:
             raise ValueError(
-                f"{self.name} writes replies, it does not rank them; use Model.score, or load a model that ranks, such "
-                "as microsoft/DialogRPT-updown."
+                f"expected a model that ranks, found {self.name}, which writes replies; use Model.score, or load one "
+                "that ranks, such as microsoft/DialogRPT-updown"
             )
         if self.config.num_labels > 1:
             raise ValueError(
-                f"rank needs a model with one label, but {self.name} has {self.config.num_labels}; read Model.logits."
+                f"expected a model with one label, found {self.config.num_labels} in {self.name}; read Model.logits"
             )
 
     def _turn(self, text: str) -> Turn:
@@ -249,39 +282,41 @@ class Model:
 
     def _context(self, context: Sequence[str]) -> list[Turn]:
         if isinstance(context, str) or not context:
-            raise ValueError("context must be a list of at least one turn, oldest first.")
+            raise ValueError(
+                f"expected context to be a list of at least one turn, oldest first, found {context!r}; give one"
+            )
         return [self._turn(text) for text in context]
 
 
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu"):
         if device == "cuda":
-            raise BackendError("device='cuda' needs a build with CUDA, but this one has none; use device='cpu'.")
-        raise ValueError(f"device must be auto or cpu, but is {device!r}.")
+            raise BackendError("expected a build with CUDA for device='cuda', found one without; use device='cpu'")
+        raise ValueError(f"expected device to be auto or cpu, found {device!r}; use one of them")
 
 
-def _check_listing(name: str, value: object) -> None:
+def _check_listing(wanted: str, value: object) -> None:
     if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, (Sequence, np.ndarray)):
-        raise TypeError(f"{name}, but is a {type(value).__name__}.")
+        raise TypeError(f"expected {wanted}, found a value of type {type(value).__name__}; convert it")
 
 
 def _as_batch(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
     if isinstance(prompts, str):
         return [prompts]
-    _check_listing("prompts must be a str, a list of token ids or a list of prompts", prompts)
+    _check_listing("prompts to be a str, a list of token ids or a list of prompts", prompts)
     is_ids = len(prompts) > 0 and not isinstance(prompts[0], (str, list, tuple, np.ndarray))
     return [prompts] if is_ids else prompts  # type: ignore[list-item, return-value]
 
 
 def _checked_ids(ids: Sequence[int]) -> list[int]:
     """Plain ints that fit the core's int32; the core checks them against the vocabulary."""
-    _check_listing("Token ids must be a list of integers", ids)
+    _check_listing("token ids to be a list of integers", ids)
     checked = []
     for id_ in ids:
         if isinstance(id_, bool) or not isinstance(id_, (int, np.integer)):
-            raise TypeError(f"Token ids must be integers, but one is {id_!r}.")
+            raise TypeError(f"expected token ids to be integers, found {id_!r}; convert or remove it")
         if not -(2**31) <= id_ < 2**31:
-            raise ValueError(f"Token ids must be below the vocabulary's size, but one is {id_}.")
+            raise ValueError(f"expected token ids below the vocabulary's size, found {id_}; remove it")
         checked.append(int(id_))
     return checked
 

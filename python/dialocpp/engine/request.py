@@ -63,9 +63,13 @@ class Request(WritingJob):
     def writes(self) -> bool:
         return bool(self.generated)
 
+    @property
+    def has_token(self) -> bool:
+        return self.taken < len(self.generated)
+
     def take(self) -> int | None:
         """The next token that the caller has not seen."""
-        if self.taken == len(self.generated):
+        if not self.has_token:
             return None
         self.taken += 1
         return self.generated[self.taken - 1]
@@ -114,11 +118,12 @@ class Request(WritingJob):
         changed = np.asarray(changed, np.float32)
         if changed.shape != scores.shape:
             raise ValueError(
-                f"logits_processor must give logits of shape {scores.shape}, but gave shape {changed.shape}."
+                f"expected logits of shape {scores.shape} from logits_processor, found shape {changed.shape}; "
+                "give back as many as it was given"
             )
         if not (changed < np.inf).all():
             raise ValueError(
-                "logits_processor must give numbers or -inf, but gave NaN or inf; to force a token, ban the others."
+                "expected numbers or -inf from logits_processor, found NaN or inf; to force a token, ban the others"
             )
         return _core.draw(self.rules.sampling, len(tokens), changed)
 
