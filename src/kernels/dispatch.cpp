@@ -9,6 +9,8 @@
 
 #if defined(DIALO_X86)
 #include <cpuid.h>
+#elif defined(DIALO_ARM64) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace dialo {
@@ -18,6 +20,7 @@ constexpr FeatureName kFeatures[] = {
     {kAvx2, "avx2"},         {kFma, "fma"},           {kF16c, "f16c"},
     {kAvxVnni, "avx_vnni"},  {kAvx512f, "avx512f"},   {kAvx512bw, "avx512bw"},
     {kAvx512dq, "avx512dq"}, {kAvx512vl, "avx512vl"}, {kAvx512Vnni, "avx512_vnni"},
+    {kAsimd, "asimd"},       {kAsimdDp, "asimddp"},   {kI8mm, "i8mm"},
 };
 
 // In climbing order; a rung that the CPU lacks is skipped and does not stop the climb.  A new ISA is one line here and
@@ -29,6 +32,11 @@ constexpr Rung kRungs[] = {
     {"avxvnni", "avx2 with 256-bit int8 dot products (VEX)", kAvx2 | kFma | kF16c | kAvxVnni, avxvnni::overlay},
     {"avx512vnni", "512-bit vectors with int8 dot products",
      kAvx2 | kFma | kF16c | kAvx512f | kAvx512bw | kAvx512dq | kAvx512vl | kAvx512Vnni, avx512vnni::overlay},
+#endif
+#if defined(DIALO_ARM64)
+    {"neon", "128-bit vectors; int8 products by widening multiplies", kAsimd, neon::overlay},
+    {"dotprod", "neon with int8 dot products", kAsimd | kAsimdDp, dotprod::overlay},
+    {"i8mm", "neon with int8 dot products of mixed signs and matrix products", kAsimd | kAsimdDp | kI8mm, i8mm::overlay},
 #endif
 };
 
@@ -53,6 +61,15 @@ uint32_t detect() {
   if (zmm && (b & (1u << 31))) features |= kAvx512vl;
   if (zmm && (c & (1u << 11))) features |= kAvx512Vnni;
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && ymm && (a & (1u << 4))) features |= kAvxVnni;
+  return features;
+}
+#elif defined(DIALO_ARM64) && defined(__linux__)
+uint32_t detect() {
+  const unsigned long hwcap = getauxval(AT_HWCAP), hwcap2 = getauxval(AT_HWCAP2);
+  uint32_t features = 0;
+  if (hwcap & (1ul << 1)) features |= kAsimd;
+  if (hwcap & (1ul << 20)) features |= kAsimdDp;
+  if (hwcap2 & (1ul << 13)) features |= kI8mm;
   return features;
 }
 #else

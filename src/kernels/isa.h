@@ -6,6 +6,9 @@
 #if defined(__x86_64__)
 #define DIALO_X86 1
 #endif
+#if defined(__aarch64__) && !defined(__AARCH64EB__)
+#define DIALO_ARM64 1
+#endif
 
 // Kernels are built from small functions that must vanish into their callers: a call would spill every register.
 #define DIALO_INLINE static inline __attribute__((always_inline))
@@ -24,6 +27,9 @@ enum CpuFeature : uint32_t {
   kAvx512dq = 1u << 6,
   kAvx512vl = 1u << 7,
   kAvx512Vnni = 1u << 8,
+  kAsimd = 1u << 9,
+  kAsimdDp = 1u << 10,
+  kI8mm = 1u << 11,
 };
 
 namespace scalar {
@@ -36,6 +42,15 @@ namespace avxvnni {
 void overlay(Kernels&);
 }
 namespace avx512vnni {
+void overlay(Kernels&);
+}
+namespace neon {
+void overlay(Kernels&);
+}
+namespace dotprod {
+void overlay(Kernels&);
+}
+namespace i8mm {
 void overlay(Kernels&);
 }
 

@@ -1,0 +1,59 @@
+// The int8 dot product of ARMv8.2: Cortex-A55, A75, A76 (Raspberry Pi 5), Neoverse N1 and later. Everything else stays
+// neon's.
+#include <utility>
+
+#include "kernels/isa.h"
+#include "kernels/kernels.h"
+
+#if defined(DIALO_ARM64)
+#include <arm_neon.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
+
+namespace dialo::dotprod {
+namespace {
+
+#include "kernels/arm/vec_neon.inl"
+#include "kernels/arm/acc_neon.inl"
+#include "kernels/arm/lanes.inl"
+
+// SDOT takes signed bytes on both sides.
+constexpr int kOffset = 128;
+
+template <int R, int U>
+DIALO_INLINE Rows<R> acts_load(const uint8_t* a, int64_t) {
+  Rows<R> rows = rows_load<R>(a);
+  for (uint8x16_t& q : rows.q) q = veorq_u8(q, vdupq_n_u8(0x80));
+  return rows;
+}
+template <int Lane>
+DIALO_INLINE int32x4_t dot4(int32x4_t sum, int8x16_t w, uint8x16_t rows) {
+  return vdotq_laneq_s32(sum, w, vreinterpretq_s8_u8(rows), Lane);
+}
+
+// 32 registers: 16 accumulators (4 × 1 × 4), more than latency × throughput of the dot product; four of weights, one of
+// four rows' activations, and the next step's. Four rows divide the packed tile of eight: six would leave two.
+constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 3;
+constexpr bool kTileAhead = false;
+
+#include "kernels/body/tile.inl"
+#include "kernels/body/dot_i8.inl"
+#include "kernels/body/gemm_i8.inl"
+
+}  // namespace
+
+void overlay(Kernels& k) { k.gemm_i8 = gemm_i8; }
+
+}  // namespace dialo::dotprod
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,54 @@
+// int8 dot products of mixed signs and 2 × 2 matrix products: Neoverse V1, N2, Cortex-A510, Apple M2 and later.
+#include <utility>
+
+#include "kernels/isa.h"
+#include "kernels/kernels.h"
+
+#if defined(DIALO_ARM64)
+#include <arm_neon.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("dotprod,i8mm"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("arch=armv8.2-a+dotprod+i8mm")
+#endif
+
+namespace dialo::i8mm {
+namespace {
+
+#include "kernels/arm/vec_neon.inl"
+#include "kernels/arm/acc_neon.inl"
+#include "kernels/arm/lanes.inl"
+
+constexpr int kOffset = 0;
+
+template <int R, int U>
+DIALO_INLINE Rows<R> acts_load(const uint8_t* a, int64_t) {
+  return rows_load<R>(a);
+}
+template <int Lane>
+DIALO_INLINE int32x4_t dot4(int32x4_t sum, int8x16_t w, uint8x16_t rows) {
+  return vsudotq_laneq_s32(sum, w, rows, Lane);
+}
+
+constexpr int kI8Rows = 8, kI8Blocks = 1, kI8RowBlocks = 3;
+constexpr bool kTileAhead = false;
+
+#include "kernels/body/tile.inl"
+#include "kernels/body/dot_i8.inl"
+#include "kernels/arm/tile_i8mm.inl"
+#include "kernels/body/gemm_i8.inl"
+
+}  // namespace
+
+void overlay(Kernels& k) { k.gemm_i8 = gemm_i8; }
+
+}  // namespace dialo::i8mm
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
