@@ -9,9 +9,11 @@ where the copy cannot be written.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 L, C, V, T = 24, 1024, 50257, 1024
@@ -63,14 +65,14 @@ def main(folder: Path) -> None:
     """Write the model if it is not there, then load it three times, each in a process of its own."""
     if not (folder / "pytorch_model.bin").exists():
         write(folder)
-    cache = folder / ".dialocpp"
-    shutil.rmtree(cache, ignore_errors=True)
-    for load in ("first", "mapped", "first, no place to write"):
-        if load == "first, no place to write":
-            shutil.rmtree(cache)
-            cache.touch()
-        subprocess.run([sys.executable, "-c", _PROGRAM, str(folder), load], check=True)
-    cache.unlink()
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        cache = Path(scratch) / "cache"
+        for load in ("first", "mapped", "first, no place to write"):
+            if load == "first, no place to write":
+                shutil.rmtree(cache)
+                cache.touch()
+            environment = {**os.environ, "DIALOCPP_CACHE": str(cache)}
+            subprocess.run([sys.executable, "-c", _PROGRAM, str(folder), load], check=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from dialocpp import _core
 from dialocpp.checkpoint import load_checkpoint
-from dialocpp.decoding.bad_words import word_guard
+from dialocpp.decoding.bad_words import bad_words
 from dialocpp.text.tokenizer import Tokenizer
 
 V, HISTORY, REPLY = 50257, 300, 20
@@ -65,7 +65,7 @@ def bad_word_microseconds(runs: int) -> float:
     """The guard of `bad_words` after each token of a text of the bundled model, whose bans are known already."""
     checkpoint = load_checkpoint(None)
     tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.eos_token_ids)
-    guard = word_guard(tokenizer, [f"{a}{b}{c}" for a in "bdfgp" for b in "aeiou" for c in ("d", "ll", "st", "mn")])
+    guard = bad_words(tokenizer, [f"{a}{b}{c}" for a in "bdfgp" for b in "aeiou" for c in ("d", "ll", "st", "mn")])
     ids = tokenizer.encode("What is the best way to buy happiness ? You should not tell me what you want, pal !")
     best = float("inf")
     for _ in range(runs):

@@ -4,6 +4,7 @@ A test that takes `shared` skips where ../shared is absent; one that takes `runn
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         lacking = pytest.mark.skipif(bool(missing), reason=f"this CPU lacks {', '.join(missing)}")
         rungs.append(pytest.param(name, marks=lacking))
     metafunc.parametrize("runnable_isa", rungs)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_test_writes_to_the_user_s_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nor finds anything there that another run has left."""
+    os.environ["DIALOCPP_CACHE"] = str(tmp_path_factory.mktemp("cache") / "dialocpp")
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from .checkpoint import LoadedCheckpoint, load_checkpoint
+from .checkpoint import LoadedCheckpoint, Source, load_checkpoint
 from .checkpoint.config import ModelConfig
 from .decoding.generation_config import GREEDY, GenerationConfig, override
 from .decoding.seeds import fresh_seed
-from .engine.generate import generate, reply_request
-from .engine.job import Job
-from .engine.request import Request
+from .engine.generate import generate
 from .engine.results import Generation
+from .engine.runtime import Runtime
 from .engine.scheduler import Scheduler
 from .engine.scoring import outputs_after, score_after
 from .errors import BackendError
@@ -84,12 +82,21 @@ class Model:
         self._checkpoint = checkpoint
         weights = _core.Model(checkpoint.config.to_core(), checkpoint.tensors)
         self.weight_bytes = weights.weight_bytes
-        self._engine = _core.Engine(
+        engine = _core.Engine(
             weights,
             _core.default_num_threads() if num_threads is None else num_threads,
             _quarter_of_memory() if kv_cache_bytes is None else kv_cache_bytes,
         )
-        self._scheduler = Scheduler(self._engine)
+        self._runtime = Runtime(
+            name=self.name,
+            tokenizer=self.tokenizer,
+            eos_token_ids=self.eos_token_ids,
+            n_positions=self.n_positions,
+            vocab_size=self.vocab_size,
+            engine=engine,
+            scheduler=Scheduler(engine),
+            ranks=self.config.num_labels > 0,
+        )
 
     @classmethod
     def from_pretrained(
@@ -113,20 +120,19 @@ class Model:
         this machine cannot run it.
         """
         _check_device(device)
-        checkpoint = load_checkpoint(
-            name_or_path,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            token=token,
-            dtype=dtype,
-        )
+        source = Source(name_or_path, revision, cache_dir, local_files_only, token)
+        checkpoint = load_checkpoint(source, dtype=dtype)
         return cls(checkpoint, device=device, num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The model at work: for sessions, rankers and servers, which submit requests of their own."""
+        return self._runtime
 
     @property
     def num_threads(self) -> int:
         """Threads that a step uses."""
-        return self._engine.num_threads
+        return self._runtime.engine.num_threads
 
     @property
     def folder(self) -> Path:
@@ -141,7 +147,7 @@ class Model:
     @property
     def kv_bytes_in_use(self) -> int:
         """Bytes of keys and values that live sequences hold."""
-        return self._engine.kv_bytes_in_use
+        return self._runtime.engine.kv_bytes_in_use
 
     def generate(
         self, prompts: Prompt | Sequence[Prompt], generation_config: GenerationConfig = GREEDY, **generation: Any
@@ -153,22 +159,22 @@ class Model:
         best first with beams; result i uses seed + i. ValueError or TypeError for a bad argument, CapacityError for
         a prompt that leaves no position for a reply.
         """
-        self.check_writes()
+        self._runtime.check_writes()
         config = override(generation_config, generation)
         seed = fresh_seed() if config.seed is None else config.seed
-        return generate(self, [self._encode(prompt) for prompt in _as_batch(prompts)], config, seed)
+        return generate(self._runtime, [self._encode(prompt) for prompt in _as_batch(prompts)], config, seed)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary.
 
         Of a model that ranks (T, num_labels); the last row is the text's.
         """
-        return self._engine.logits(_checked_ids(ids))
+        return self._runtime.engine.logits(_checked_ids(ids))
 
     def logprobs(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """log P of each token but the first, given all before it: float32 (T - 1,)."""
-        self.check_writes()
-        return self._engine.logprobs(_checked_ids(ids))
+        self._runtime.check_writes()
+        return self._runtime.engine.logprobs(_checked_ids(ids))
 
     def score(self, context: Sequence[str], reply: str) -> Score:
         """How probable is this reply after these turns? An empty reply is the end-of-text alone.
@@ -179,11 +185,11 @@ class Model:
 
     def score_replies(self, context: Sequence[str], replies: Sequence[str]) -> list[Score]:
         """`score` of several replies to the same context, which is read once, in one batch."""
-        self.check_writes()
+        self._runtime.check_writes()
         _check_listing("replies must be a list of texts", replies)
         prefix = turn_ids(self._context(context), self.tokenizer.eos_token_id)
         endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
-        scored = score_after(self, prefix, endings)
+        scored = score_after(self._runtime, prefix, endings)
         return [Score(tuple(ids), np.array(row, np.float32)) for ids, row in zip(endings, scored, strict=True)]
 
     def choose(self, context: Sequence[str], choices: Sequence[str]) -> list[Choice]:
@@ -216,44 +222,8 @@ class Model:
         texts = [self._turn(reply).token_ids for reply in replies]
         if not all(texts):
             raise ValueError(f"Each reply must hold some text, but number {texts.index(())} (from 0) is empty.")
-        return [_sigmoid(float(row[0])) for row in outputs_after(self, context_ids, [list(ids) for ids in texts])]
-
-    # For sessions: a request's life.
-
-    def check_writes(self) -> None:
-        """ValueError for a model that ranks replies: it has no token to choose."""
-        if self.config.num_labels:
-            raise ValueError(
-                f"{self.name} ranks replies, it does not write them; use Model.rank, and for the conversation a "
-                "language model such as microsoft/DialoGPT-small."
-            )
-
-    def new_sequence(self) -> _core.Sequence:
-        """An empty sequence; its pages are freed when it is dropped."""
-        return self._engine.sequence()
-
-    def request(
-        self, sequence: _core.Sequence, prompt: list[int], config: GenerationConfig, *, seed: int, penalty_start: int
-    ) -> Request:
-        """A request for one reply, not yet submitted. Penalties look at positions from `penalty_start` on."""
-        self.check_writes()
-        return reply_request(self, sequence, prompt, config, seed=seed, penalty_start=penalty_start)
-
-    @contextmanager
-    def running(self, jobs: Sequence[Job]) -> Iterator[Scheduler]:
-        """The jobs are served until the block is left, by whatever way."""
-        try:
-            for job in jobs:
-                self._scheduler.submit(job)
-            yield self._scheduler
-        finally:
-            for job in jobs:
-                self._scheduler.cancel(job)
-
-    @property
-    def scheduler(self) -> Scheduler:
-        """Serves the requests of all callers."""
-        return self._scheduler
+        outputs = outputs_after(self._runtime, context_ids, [list(ids) for ids in texts])
+        return [_sigmoid(float(row[0])) for row in outputs]
 
     def _encode(self, prompt: Prompt) -> list[int]:
         ids = self.tokenizer.encode(prompt, special_tokens=True) if isinstance(prompt, str) else _checked_ids(prompt)

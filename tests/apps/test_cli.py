@@ -19,6 +19,8 @@ import pytest
 import scipy.special
 from click.testing import CliRunner, Result
 from dialocpp import ChatSession, Model, _core
+from dialocpp.checkpoint.files import weight_files
+from dialocpp.checkpoint.packed.cache import cache_file
 from dialocpp.cli import main
 from dialocpp.evaluation.quantisation import compare
 from small_models import Gpt2, gpt2_config, random_gpt2
@@ -379,7 +381,8 @@ def test_pull_prepares_a_model_and_says_where_it_lies(
     monkeypatch.setattr("dialocpp.checkpoint.packed.cache.MIN_SOURCE_BYTES", 0)
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     assert run("pull", folder).stdout == f"{folder}\n"
-    (copy,) = (folder / ".dialocpp").glob("*.safetensors")
+    copy = cache_file(weight_files(folder))
+    assert copy.is_file() and folder not in copy.parents
     assert str(copy) in run("info", folder).stdout
 
 
@@ -414,5 +417,5 @@ def test_ctrl_c_elsewhere_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Model, "from_pretrained", interrupted)
+    monkeypatch.setattr("dialocpp.cli.options.load_checkpoint", interrupted)
     assert run("info").exit_code == 130

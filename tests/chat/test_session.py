@@ -1,6 +1,7 @@
 """Does a conversation stay whole, its history, window and cache, whatever strikes in mid-reply?"""
 
 import asyncio
+import dataclasses
 import gc
 import json
 import threading
@@ -14,6 +15,7 @@ from dialocpp import CapacityError, ChatSession, Model, Reply
 from dialocpp.engine import request as jobs
 from dialocpp.engine import scheduler
 from dialocpp.prompt.turns import turn_ids
+from scripted_runtime import serve_with
 from sentences import one_sentence
 from small_models import Gpt2, gpt2_config, random_gpt2
 
@@ -445,7 +447,7 @@ class Script:
         self._ids = ids
 
     def submit(self, request: jobs.Request) -> None:
-        request.max_new_tokens = len(self._ids)
+        request.rules = dataclasses.replace(request.rules, max_new_tokens=len(self._ids))
 
     def cancel(self, request: jobs.Request) -> None:
         pass
@@ -465,7 +467,7 @@ def test_no_piece_is_half_a_character(bytes_model: Model, monkeypatch: pytest.Mo
     ids = bytes_model.tokenizer.encode(text)
     assert text.isascii() or len(ids) > len(text), "each character takes several tokens"
     chat = ChatSession(bytes_model)
-    monkeypatch.setattr(bytes_model, "_scheduler", Script(ids))
+    serve_with(monkeypatch, bytes_model, Script(ids))
     stream = chat.stream("Hello")
     pieces = list(stream)
     assert "".join(pieces) == text == str(stream.reply)
@@ -480,7 +482,7 @@ def test_a_character_that_never_ends_is_not_shown(
     bytes_model: Model, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
     ids = bytes_model.tokenizer.encode("ab👍")
-    monkeypatch.setattr(bytes_model, "_scheduler", Script(ids[: len(ids) - cut]))
+    serve_with(monkeypatch, bytes_model, Script(ids[: len(ids) - cut]))
     chat = ChatSession(bytes_model)
     assert "".join(chat.stream("Hello")) == "ab"
     assert chat.history[-1]["content"] == "ab"
@@ -492,7 +494,7 @@ def test_a_cancelled_reply_has_the_tokens_of_what_was_shown(
     ids = bytes_model.tokenizer.encode("a👍b")
     assert len(ids) == 6
     for shown, count in (("a", 1), ("a👍", 5), ("a👍b", 6)):
-        monkeypatch.setattr(bytes_model, "_scheduler", Script(ids))
+        serve_with(monkeypatch, bytes_model, Script(ids))
         chat = ChatSession(bytes_model)
         stream = chat.stream("Hello")
         text = ""
@@ -684,7 +686,7 @@ def test_ctrl_c_in_one_session_leaves_the_others_alone(
     with interrupted_at(monkeypatch, 2, "_commit"), one_sentence(KeyboardInterrupt):
         for _ in range(3):
             next(streams[0])
-            random_model.scheduler._step(streams[0]._answer._first)
+            random_model.runtime.scheduler._step(streams[0]._answer._first)
     assert ["".join(stream) for stream in streams[1:]] == expected[1:]
 
 

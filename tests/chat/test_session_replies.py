@@ -12,6 +12,7 @@ from dialocpp.chat.config import FALLBACK
 from dialocpp.chat.guards import key_of
 from dialocpp.engine import scheduler
 from dialocpp.prompt.turns import Turn
+from scripted_runtime import serve_with
 from sentences import one_sentence
 from small_models import Gpt2, gpt2_config, random_gpt2
 
@@ -20,7 +21,7 @@ class Scripted(scheduler.Scheduler):
     """Reads prompts as always, but each request that is submitted says the next line."""
 
     def __init__(self, model: Model, lines: Sequence[str]) -> None:
-        super().__init__(model._engine)
+        super().__init__(model.runtime.engine)
         self._model, self.left = model, list(lines)
         self._said: dict[int, list[int]] = {}
         self.requests: list[Any] = []
@@ -28,7 +29,7 @@ class Scripted(scheduler.Scheduler):
     def submit(self, request: Any) -> None:
         super().submit(request)
         self.requests.append(request)
-        self._said[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.eos_token_ids[0]]
+        self._said[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.rules.eos_token_ids[0]]
 
     def next_token(self, request: Any) -> int | None:
         known = [*request.prompt, *request.generated]
@@ -36,7 +37,7 @@ class Scripted(scheduler.Scheduler):
             return None
         start = min(len(request.sequence), len(known) - 1)
         request.sequence.truncate(start)
-        self._engine.step([_core.Work(request.sequence, known[start:], None)])
+        self.engine.step([_core.Work(request.sequence, known[start:], None)])
         request.generated.append(self._said[id(request)].pop(0))
         return request.generated[-1]
 
@@ -51,7 +52,7 @@ def model(save_folder: Callable[[Gpt2], Path]) -> Model:
 def script(model: Model, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scripted]:
     def replace(*lines: str) -> Scripted:
         scripted = Scripted(model, lines)
-        monkeypatch.setattr(model, "_scheduler", scripted)
+        serve_with(monkeypatch, model, scripted)
         return scripted
 
     return replace

@@ -14,7 +14,7 @@ from dialocpp.checkpoint.files import PACKED
 from dialocpp.checkpoint.mapped import StoredTensor
 from dialocpp.checkpoint.packed.pack import Array, packed_tensors
 from dialocpp.checkpoint.packed.reader import read_packed
-from dialocpp.checkpoint.packed.writer import replacing, write_packed
+from dialocpp.checkpoint.packed.writer import write_packed
 from dialocpp.errors import CheckpointError
 from safetensors.numpy import load_file
 from small_models import Gpt2
@@ -186,13 +186,6 @@ def test_a_writer_refuses_other_tensors(
     with pytest.raises(ValueError, match=r"expected wte|zip\(\)"):
         write_packed(tmp_path / PACKED, config, dtype, "", change(tensors))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_replacing_keeps_permissions_of_the_umask(tmp_path: Path) -> None:
-    with replacing(tmp_path / "new") as file:
-        file.write(b"content")
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_an_exported_folder_holds_what_loading_the_source_gives(

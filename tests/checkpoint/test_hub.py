@@ -30,10 +30,10 @@ import json, sys, time
 from huggingface_hub import constants
 time.sleep = lambda _: None  # huggingface_hub waits before it tries again
 constants.DOWNLOAD_CHUNK_SIZE = 500  # what is smaller is not kept when a connection breaks
-from dialocpp.checkpoint import load_checkpoint
+from dialocpp.checkpoint import Source, load_checkpoint
 from dialocpp.errors import CheckpointError
 try:
-    checkpoint = load_checkpoint(**json.loads(sys.argv[1]))
+    checkpoint = load_checkpoint(Source(**json.loads(sys.argv[1])))
     print(json.dumps({"files": sorted(p.name for p in checkpoint.folder.iterdir()), "name": checkpoint.name}))
 except CheckpointError as error:
     print(json.dumps({"error": str(error)}))
@@ -170,7 +170,7 @@ def load(
     """The outcome of `load_checkpoint` in a new process."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"HF_ENDPOINT": url, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HOME": str(cache / "home")}
-    arguments = json.dumps({"name_or_path": name, "cache_dir": str(cache)} | options)
+    arguments = json.dumps({"name": name, "cache_dir": str(cache)} | options)
     run = subprocess.run(
         [sys.executable, "-c", _PROGRAM, arguments],
         env=environment | {"HF_HUB_ETAG_TIMEOUT": "2"} | (env or {}),
@@ -318,7 +318,7 @@ def test_failures_in_one_sentence(hub: Hub, tmp_path: Path) -> None:
         (
             "someone/missing",
             None,
-        ): "'someone/missing' is neither a folder here nor a repo on the Hub that you may read",
+        ): "expected 'someone/missing' as a folder here or a repo on the Hub, found neither that you may read",
         (
             "someone/gated",
             None,
@@ -332,7 +332,7 @@ def test_failures_in_one_sentence(hub: Hub, tmp_path: Path) -> None:
 
 def test_no_network(tmp_path: Path) -> None:
     error = load("http://127.0.0.1:9", tmp_path)["error"]
-    assert error.startswith("someone/tiny is neither a folder here nor reachable on the Hub (")
+    assert error.startswith("expected someone/tiny as a folder here or on the Hub, found no such folder and no conn")
     assert error.endswith("; check the name and the network") and "\n" not in error
     error = load("http://127.0.0.1:9", tmp_path, env={"HF_HUB_OFFLINE": "1"})["error"]
-    assert "nor whole in the local cache, which lacks config.json" in error
+    assert "found no such folder and no config.json in the cache" in error

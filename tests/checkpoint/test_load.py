@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import entries, unpacked_f32, write_shards
-from dialocpp.checkpoint import export_checkpoint, load_checkpoint
+from dialocpp.checkpoint import Source, export_checkpoint, load_checkpoint
 from dialocpp.checkpoint.resolve import DEMO_FOLDER
 from dialocpp.errors import CheckpointError
 from dialocpp.text.tokenizer import Tokenizer
@@ -117,7 +117,7 @@ def test_a_file_instead_of_a_folder(tiny_folder: Path) -> None:
     "name", ["./nowhere", "/no/such/folder", "a/b/c", "no where", Path("nowhere"), "~/nowhere", "~nobody/x"]
 )
 def test_a_path_that_does_not_exist(name: str | Path) -> None:
-    with pytest.raises(CheckpointError, match="is neither a folder here nor a name that the Hub could have"):
+    with pytest.raises(CheckpointError, match="no folder here and no name that the Hub allows; check the path"):
         load_checkpoint(name)
 
 
@@ -128,15 +128,15 @@ def test_an_empty_name() -> None:
 
 @pytest.mark.parametrize("name", ["double--dash/model", "a/.git", "model..name", "x" * 97, "x" * 300])
 def test_a_name_that_the_hub_forbids(name: str) -> None:
-    with pytest.raises(CheckpointError, match="is neither a folder here nor a"):
-        load_checkpoint(name, local_files_only=True)
+    with pytest.raises(CheckpointError, match=r"expected .* folder .*, found .*; check the "):
+        load_checkpoint(Source(name, local_files_only=True))
 
 
 def test_a_name_that_is_not_cached(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointError, match=r"neither a folder here nor whole in the local cache, which lacks config"
+        CheckpointError, match=r"expected .* whole in the local cache, found no .* no config"
     ):
-        load_checkpoint("someone/something", cache_dir=tmp_path, local_files_only=True)
+        load_checkpoint(Source("someone/something", cache_dir=tmp_path, local_files_only=True))
 
 
 def test_export_into_the_source(tiny_folder: Path) -> None:
@@ -208,3 +208,7 @@ def test_a_folder_needs_no_huggingface_hub(tiny_folder: Path) -> None:
         "assert not {'huggingface_hub', 'torch', 'transformers', 'requests', 'httpx'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, os.fspath(tiny_folder)], check=True, timeout=60)
+
+
+def test_a_source_never_shows_its_token() -> None:
+    assert "hf_secret" not in repr(Source("someone/private", token="hf_secret"))

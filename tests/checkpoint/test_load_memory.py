@@ -13,7 +13,8 @@ from torch_files import CONTAINERS
 _PROGRAM = """
 import json, sys
 from pathlib import Path
-from dialocpp.checkpoint import load_checkpoint, quantised_cache
+from dialocpp.checkpoint import load_checkpoint
+from dialocpp.checkpoint.packed import cache as quantised_cache
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))

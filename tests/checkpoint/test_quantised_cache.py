@@ -1,6 +1,7 @@
 """Is the int8 copy made once, trusted only while it is right, and never in a model's way?"""
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -18,9 +19,11 @@ import pytest
 from dialocpp.checkpoint import load_checkpoint
 from dialocpp.checkpoint.files import weight_files
 from dialocpp.checkpoint.load import LoadedCheckpoint
+from dialocpp.checkpoint.own_files.file_lock import locked
+from dialocpp.checkpoint.own_files.held_folder import HeldFolder
+from dialocpp.checkpoint.own_files.user_cache import own_folder
+from dialocpp.checkpoint.own_files.whole_file import temporaries
 from dialocpp.checkpoint.packed import cache as quantised_cache
-from dialocpp.checkpoint.packed.file_lock import locked
-from dialocpp.checkpoint.packed.writer import TEMPORARY
 from dialocpp.errors import CacheWarning, CheckpointError
 from dialocpp.model import Model
 from safetensors.numpy import load_file, save_file
@@ -31,7 +34,8 @@ KILLS = int(os.environ.get("DIALOCPP_KILLS", "6"))  # 200 take two minutes
 _PROGRAM = """
 import hashlib, sys, warnings
 import numpy as np
-from dialocpp.checkpoint import load_checkpoint, quantised_cache
+from dialocpp.checkpoint import load_checkpoint
+from dialocpp.checkpoint.packed import cache as quantised_cache
 quantised_cache.MIN_SOURCE_BYTES = 0
 print("ready", flush=True)
 sys.stdin.readline()
@@ -44,8 +48,10 @@ print(digest.hexdigest(), len(caught), flush=True)
 
 
 @pytest.fixture(autouse=True)
-def small_models_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_models_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And a cache for each test."""
     monkeypatch.setattr(quantised_cache, "MIN_SOURCE_BYTES", 0)
+    monkeypatch.setenv("DIALOCPP_CACHE", str(tmp_path / "own" / "cache"))
 
 
 @pytest.fixture
@@ -64,19 +70,25 @@ def made(folder: Path) -> Path:
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The copies that are written from now on."""
     written: list[Path] = []
-    write = quantised_cache.write_packed
+    write = quantised_cache._write
 
-    def noted(path: Path, *arguments: Any) -> None:
-        write(path, *arguments)
-        written.append(path)
+    def noted(held: HeldFolder, copy: Any, *arguments: Any) -> None:
+        write(held, copy, *arguments)
+        written.append(held.path / copy.name)
 
-    monkeypatch.setattr(quantised_cache, "write_packed", noted)
+    monkeypatch.setattr(quantised_cache, "_write", noted)
     return written
 
 
 def the_copy(folder: Path) -> Path:
-    (path,) = quantised_cache.cache_folder(folder).glob("*.safetensors")
+    path = quantised_cache.cache_file(weight_files(folder))
+    assert path.is_file()
     return path
+
+
+def half_written() -> list[str]:
+    with own_folder(quantised_cache.FOLDER) as held:
+        return temporaries(held)
 
 
 def assert_same(found: LoadedCheckpoint, expected: LoadedCheckpoint) -> None:
@@ -125,10 +137,10 @@ def test_float32_and_small_models_leave_nothing_behind(folder: Path, monkeypatch
     load_checkpoint(folder, dtype="float32")
     monkeypatch.undo()
     load_checkpoint(folder)
-    assert not quantised_cache.cache_folder(folder).exists()
+    assert not quantised_cache.cache_folder().exists()
 
 
-def test_a_hub_model_has_it_in_its_entry(tmp_path: Path, tiny_folder: Path) -> None:
+def test_revisions_of_a_hub_model_share_it(tmp_path: Path, tiny_folder: Path, writes: list[Path]) -> None:
     entry = tmp_path / "models--someone--tiny"
     snapshot = entry / "snapshots" / "0123"
     snapshot.mkdir(parents=True)
@@ -136,19 +148,24 @@ def test_a_hub_model_has_it_in_its_entry(tmp_path: Path, tiny_folder: Path) -> N
     for path in tiny_folder.iterdir():
         blob = Path(shutil.copy(path, entry / "blobs" / f"hash-of-{path.name}"))
         (snapshot / path.name).symlink_to(blob)
+    before = sorted(path for path in tmp_path.rglob("*") if "own" not in path.parts)
     load_checkpoint(snapshot)
-    assert the_copy(snapshot).parent == entry / "dialocpp"
+    assert sorted(path for path in tmp_path.rglob("*") if "own" not in path.parts) == before
     other = Path(shutil.copytree(snapshot, entry / "snapshots" / "4567", symlinks=True))
-    assert quantised_cache.cache_file(other, weight_files(other)) == the_copy(snapshot)
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    scan = huggingface_hub.scan_cache_dir(tmp_path)
-    assert not scan.warnings and len(scan.repos) == 1
+    assert_same(load_checkpoint(other), load_checkpoint(snapshot))
+    assert writes == [the_copy(snapshot)]
 
 
-def test_a_copied_folder_takes_its_copy_along(folder: Path, made: Path, writes: list[Path]) -> None:
+def test_a_model_that_is_gone_takes_its_copy_along(folder: Path, made: Path, writes: list[Path]) -> None:
     twin = Path(shutil.copytree(folder, folder.with_name("twin")))
-    assert_same(load_checkpoint(twin), load_checkpoint(folder))
-    assert not writes
+    third = Path(shutil.copytree(folder, folder.with_name("third")))
+    load_checkpoint(twin)
+    copies = [the_copy(folder), the_copy(twin)]
+    assert writes == copies[1:] and made == copies[0]
+    shutil.rmtree(twin)
+    load_checkpoint(third)  # making a copy is the time to look
+    kept = {path.name.partition("-")[0].partition(".")[0] for path in quantised_cache.cache_folder().iterdir()}
+    assert kept == {path.name.partition("-")[0] for path in (made, the_copy(third))}
 
 
 # Trusted only while it is right
@@ -170,19 +187,43 @@ def test_damage_anywhere_is_found(folder: Path, made: Path, writes: list[Path]) 
     assert_same(load_checkpoint(folder), expected)
 
 
-def test_damage_is_found_without_a_stamp_and_with_an_odd_one(folder: Path, made: Path, writes: list[Path]) -> None:
-    expected = without_cache(folder)
+ODD_STAMPS = [None, b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"source": 1, "copy": 2}', b'{"copy": ' * 9999, b"7"]
+
+
+@pytest.mark.parametrize("content", ODD_STAMPS, ids=range(len(ODD_STAMPS)))
+def test_a_copy_without_a_right_stamp_is_not_believed(
+    folder: Path, made: Path, writes: list[Path], content: bytes | None
+) -> None:
     stamp = made.with_suffix(".json")
-    for content in (None, b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"source": 1, "copy": 2}'):
-        stamp.unlink() if content is None else stamp.write_bytes(content)
-        assert_same(load_checkpoint(folder), expected)
-    assert not writes  # both hashes were right
-    stamp.unlink()
-    data = bytearray(made.read_bytes())
-    data[-1] ^= 1
-    made.write_bytes(data)
+    stamp.unlink() if content is None else stamp.write_bytes(content)
+    for _ in range(2):
+        assert_same(load_checkpoint(folder), without_cache(folder))
+    assert writes == [made]
+
+
+def test_a_copy_that_was_only_touched_is_hashed_and_kept(folder: Path, made: Path, writes: list[Path]) -> None:
+    expected = without_cache(folder)
+    os.utime(made)
     assert_same(load_checkpoint(folder), expected)
-    assert len(writes) == 1
+    stamp = json.loads(made.with_suffix(".json").read_bytes())
+    assert stamp["copy"][1] == made.stat().st_mtime_ns
+    assert not writes
+
+
+@pytest.mark.parametrize("place", ["header", "data"])
+def test_other_weights_in_the_copy_are_found(folder: Path, made: Path, writes: list[Path], place: str) -> None:
+    """Whole and genuine by all that it says of itself: its own hash is right, and so is the source's."""
+    expected = without_cache(folder)
+    content = bytearray(made.read_bytes())
+    begin = 8 + int.from_bytes(content[:8], "little")
+    if place == "data":
+        content[-1] ^= 1
+    old = hashlib.sha256(made.read_bytes()[begin:]).hexdigest().encode()
+    new = hashlib.sha256(content[begin:]).hexdigest().encode()
+    content = bytearray(content.replace(old, new).replace(b'"producer":"dialocpp', b'"producer":"DIALOCPP'))
+    made.write_bytes(content)
+    assert_same(load_checkpoint(folder), expected)
+    assert writes == [made]
 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["plainly", "same size and time"])
@@ -241,24 +282,22 @@ def test_weights_that_are_no_numbers_leave_no_copy(folder: Path) -> None:
     for _ in range(2):
         with pytest.raises(CheckpointError, match=r"expected finite numbers in ln_f\.bias"):
             load_checkpoint(folder)
-    assert {path.name for path in quantised_cache.cache_folder(folder).iterdir()} == {"lock", ".gitignore"}
+    assert {path.suffix for path in quantised_cache.cache_folder().iterdir()} == {".lock"}
 
 
-def test_what_others_left_is_removed(folder: Path, made: Path) -> None:
+def test_copies_of_another_version_are_removed(folder: Path, made: Path) -> None:
     old = made.with_name(made.name.replace("-v1", "-v0"))
-    half = made.with_name(f".{made.name}.1-ab{TEMPORARY}")
-    for path in (old, half):
-        shutil.copy(made, path)
+    shutil.copy(made, old)
     made.unlink()
     load_checkpoint(folder)
-    assert the_copy(folder) == made and not half.exists()
+    assert the_copy(folder) == made and not old.exists()
 
 
 # Never in the way
 
 
-def test_no_place_to_write(folder: Path) -> None:
-    (folder / ".dialocpp").write_text("a file where a folder is to be")
+def test_no_place_to_write(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("a file where a folder is to be")
     with pytest.warns(CacheWarning, match=r"found that it cannot be written \(.*\); every load will quantise"):
         checkpoint = load_checkpoint(folder)
     assert_same(checkpoint, without_cache(folder))
@@ -275,7 +314,7 @@ def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str)
     with pytest.warns(CacheWarning, match=r"cannot be written \(No space left on device\)"):
         checkpoint = load_checkpoint(folder)
     assert_same(checkpoint, without_cache(folder))
-    assert not list((folder / ".dialocpp").glob(f".*{TEMPORARY}"))
+    assert not half_written() and not list(quantised_cache.cache_folder().glob("*.safetensors"))
     monkeypatch.undo()
 
 
@@ -285,23 +324,18 @@ def test_a_file_that_may_not_grow(folder: Path) -> None:
     child = start(folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999)))
     assert child.communicate("go\n", timeout=120)[0].split()[1:] == ["1"]
     assert child.returncode == 0
-    assert not list((folder / ".dialocpp").glob("*.safetensors"))
+    assert not half_written() and not list(quantised_cache.cache_folder().glob("*.safetensors"))
 
 
 def test_another_process_that_does_not_let_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantised_cache, "PATIENCE_S", 0.0)
-    (folder / ".dialocpp").mkdir()
+    lock = quantised_cache._Copy.of(weight_files(folder)).lock
     with (
-        locked(folder / ".dialocpp" / "lock", 0),
+        own_folder(quantised_cache.FOLDER) as held,
+        locked(held, lock, 0),
         pytest.warns(CacheWarning, match="another process has held"),
     ):
         assert_same(load_checkpoint(folder), without_cache(folder))
-
-
-def test_a_lock_is_free_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        with locked(tmp_path / "lock", 0), pytest.raises(TimeoutError), locked(tmp_path / "lock", 0):
-            pass
 
 
 # Several processes
@@ -338,8 +372,9 @@ def test_killed_at_any_moment(slow_folder: Path) -> None:
     expected = without_cache(slow_folder)
     logits = Model(expected).logits([1, 2, 3])
     rng = random.Random()
-    duration, half_written, whole = 0.3, 0, 0
-    cache = quantised_cache.cache_folder(slow_folder)
+    duration, half, whole = 0.3, 0, 0
+    load_checkpoint(slow_folder)
+    cache = quantised_cache.cache_folder()
     for _ in range(KILLS):
         for path in cache.glob("*.safetensors"):
             path.unlink()
@@ -352,11 +387,11 @@ def test_killed_at_any_moment(slow_folder: Path) -> None:
         answer = child.communicate()[0]
         # The moments are spread over the time that a load takes here and now.
         duration = min(2.0, max(0.05, duration * (0.9 if answer else 1.05)))
-        half_written += any(cache.glob(f".*{TEMPORARY}"))
+        half += bool(half_written())
         whole += any(cache.glob("*.safetensors"))
         checkpoint = load_checkpoint(slow_folder)
         assert_same(checkpoint, expected)
         np.testing.assert_array_equal(Model(checkpoint).logits([1, 2, 3]), logits)
         assert is_mapped(load_checkpoint(slow_folder))
-    assert len(list(cache.iterdir())) == 4  # the copy, its stamp, the lock, .gitignore: no leftovers
-    print(f"{KILLS} kills: {half_written} left a half-written file, {whole} a whole copy")
+    assert len(list(cache.iterdir())) == 3  # the copy, its stamp, the lock: no leftovers
+    print(f"{KILLS} kills: {half} left a half-written file, {whole} a whole copy")

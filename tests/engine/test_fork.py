@@ -107,7 +107,7 @@ WORK: dict[str, Callable[[Model], object]] = {
     "generate": lambda model: model.generate([PROMPT, PROMPT[:50]], max_new_tokens=4),
     "logits": lambda model: model.logits(PROMPT),
     "score": lambda model: model.score(LINES, "Yes, I do."),
-    "sequences": lambda model: [model.new_sequence().fork().truncate(0) for _ in range(50)],
+    "sequences": lambda model: [model.runtime.new_sequence().fork().truncate(0) for _ in range(50)],
     "sessions": lambda model: ChatSession(model, seed=1, **SHORT).reply(LINES[0]),
     "models": lambda model: Model.from_pretrained(model.folder, num_threads=2).generate([1], max_new_tokens=1),
 }

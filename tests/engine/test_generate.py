@@ -392,20 +392,21 @@ def test_pages_are_freed_at_once(tiny_model: Model) -> None:
 
 def test_a_full_cache_is_the_error_of_those_who_fill_it(tiny_folder: Path, tiny_model: Model) -> None:
     (probe,) = [
-        tiny_model.request(tiny_model.new_sequence(), [1], GenerationConfig(), seed=0, penalty_start=0)
+        tiny_model.runtime.request(tiny_model.runtime.new_sequence(), [1], GenerationConfig(), seed=0, penalty_start=0)
     ]
-    with tiny_model.running([probe]) as served:
+    with tiny_model.runtime.running([probe]) as served:
         served.next_token(probe)
         page = tiny_model.kv_bytes_in_use
     assert page > 0
     model = Model.from_pretrained(tiny_folder, dtype="float32", num_threads=1, kv_cache_bytes=3 * page)
     config = GenerationConfig(max_new_tokens=10, eos_token_id=[])
     prompts = [[1, 2, 3], [4] * 60, [7, 8], [9] * 50]  # 1, 2, 1 and 2 pages: the last does not fit
+    runtime = model.runtime
     requests = [
-        model.request(model.new_sequence(), prompt, config, seed=0, penalty_start=0) for prompt in prompts
+        runtime.request(runtime.new_sequence(), prompt, config, seed=0, penalty_start=0) for prompt in prompts
     ]
     replies: list[list[int | None]] = [[] for _ in prompts]
-    with model.running(requests) as served:
+    with runtime.running(requests) as served:
         for _ in range(config.max_new_tokens):
             for i in range(len(prompts)):
                 with suppress(CapacityError):

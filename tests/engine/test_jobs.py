@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dialocpp import Model
-from dialocpp.engine.job import Reading
-from dialocpp.engine.runtime import run
+from dialocpp.engine.job import Prefill
 from dialocpp.engine.scoring import Scoring, score_after, score_texts
 from dialocpp.text.stop_strings import StopStrings, cut
 from hypothesis import given, settings
@@ -42,21 +41,21 @@ def ids(count: int, seed: int = 0, vocab: int = EOS) -> list[int]:
 def test_a_score_is_what_logprobs_gives(model: Model, prefix: int, scored: int) -> None:
     text = ids(prefix + scored, seed=prefix)
     expected = model.logprobs(text)[-scored:].tolist()
-    assert score_texts(model, [(text[:prefix], text[prefix:])]) == [expected]
-    assert score_after(model, text[:prefix], [text[prefix:], text[prefix:-1] or text[prefix:]])[0] == expected
+    assert score_texts(model.runtime, [(text[:prefix], text[prefix:])]) == [expected]
+    assert score_after(model.runtime, text[:prefix], [text[prefix:], text[prefix:-1] or text[prefix:]])[0] == expected
 
 
 @pytest.mark.parametrize("prefix", [1, 100, 255, 256, 257, 400])
 def test_a_long_text_is_scored_in_pieces(long_model: Model, prefix: int) -> None:
     text = ids(1000, seed=prefix, vocab=96)
     expected = long_model.logprobs(text)[prefix - 1 :].tolist()
-    assert score_texts(long_model, [(text[:prefix], text[prefix:])]) == [expected]
+    assert score_texts(long_model.runtime, [(text[:prefix], text[prefix:])]) == [expected]
 
 
 def test_many_scores_share_steps_and_the_prefix(model: Model) -> None:
     prefix, replies = ids(40), [ids(n, seed=n) for n in range(1, 17)]
-    together = score_after(model, prefix, replies)
-    assert together == [score_after(model, prefix, [reply])[0] for reply in replies]
+    together = score_after(model.runtime, prefix, replies)
+    assert together == [score_after(model.runtime, prefix, [reply])[0] for reply in replies]
     assert model.kv_bytes_in_use == 0
 
 
@@ -66,7 +65,7 @@ def test_any_budget_scores_the_same(
     long_model: Model, budgets: list[int], prefix: int, scored: int
 ) -> None:
     text = ids(prefix + scored, vocab=96)
-    job, engine = Scoring(long_model.new_sequence(), text, scored), long_model._engine
+    job, engine = Scoring(long_model.runtime.new_sequence(), text, scored), long_model.runtime.engine
     job.begin()
     for budget in [*budgets, *[2] * 100]:
         if job.done:
@@ -87,11 +86,11 @@ def test_replies_are_scored_in_one_batch(model: Model) -> None:
 
 
 def test_a_reading_is_what_the_next_job_need_not_read(model: Model) -> None:
-    sequence, prompt = model.new_sequence(), ids(50)
-    run(model, [Reading(sequence, prompt)])
+    sequence, prompt = model.runtime.new_sequence(), ids(50)
+    model.runtime.run([Prefill(sequence, prompt)])
     assert sequence.tokens == prompt
-    reading = Reading(sequence, prompt[:20] + ids(9, seed=4))
-    run(model, [reading])
+    reading = Prefill(sequence, prompt[:20] + ids(9, seed=4))
+    model.runtime.run([reading])
     assert (reading.cached_tokens, len(sequence)) == (20, 29)
 
 

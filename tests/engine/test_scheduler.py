@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from dialocpp import BackendError, CapacityError
+from dialocpp.decoding.rules import Rules
 from dialocpp.engine import request as jobs
 from dialocpp.engine.request import RUN_AHEAD, Request
 from dialocpp.engine.scheduler import STEP_TOKENS, Scheduler
@@ -84,8 +85,9 @@ def fake_work(monkeypatch: pytest.MonkeyPatch) -> None:
 def request(
     prompt: list[int], max_new_tokens: int = 5, sequence: Sequence | None = None, **more: Any
 ) -> Request:
-    settings = {"sampling": "asks", "eos_token_ids": (EOS,), "n_positions": 10_000} | more
-    return Request(sequence or Sequence(), prompt, max_new_tokens=max_new_tokens, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"sampling": "asks", "eos_token_ids": (EOS,), "n_positions": 10_000} | more
+    held: Any = sequence or Sequence()
+    return Request(held, prompt, Rules(max_new_tokens=max_new_tokens, **settings))
 
 
 def submit(over: Scheduler, *requests: Request) -> None:

@@ -59,14 +59,14 @@ class Hold:
 
 @contextmanager
 def held_engine(model: Model) -> Iterator[HeldEngine]:
-    """The model with a HeldEngine behind its scheduler."""
-    scheduler: Any = model.scheduler
-    original = scheduler._engine
-    scheduler._engine = HeldEngine(original)
+    """The model's scheduler drives a HeldEngine."""
+    scheduler: Any = model.runtime.scheduler
+    original = scheduler.engine
+    scheduler.engine = HeldEngine(original)
     try:
-        yield scheduler._engine
+        yield scheduler.engine
     finally:
-        scheduler._engine = original
+        scheduler.engine = original
 
 
 def in_threads(*works: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """Do the parts agree where they meet: a batch and its readers, hooks and steps, guards and the running ahead?"""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_a_plan_that_fails_is_its_owners_alone(model: Model) -> None:
     broken, chat = ChatSession(model), ChatSession(model, seed=3)
     stream = broken.stream(LINES[0])
     request: Any = stream._answer._first
-    request.bans = lambda generated: 1 // 0
+    request.rules = dataclasses.replace(request.rules, bans=lambda generated: 1 // 0)
     assert str(chat.reply(LINES[0])) == expected
     with pytest.raises(ZeroDivisionError):
         next(stream)

@@ -177,10 +177,11 @@ def _runs(model: Model, prompts: Sequence[list[int]], new_tokens: int, runs: int
 
 
 def _run(model: Model, prompts: Sequence[list[int]], config: GenerationConfig) -> _Run:
+    runtime = model.runtime
     requests: list[Request] = [
-        model.request(model.new_sequence(), ids, config, seed=0, penalty_start=0) for ids in prompts
+        runtime.request(runtime.new_sequence(), ids, config, seed=0, penalty_start=0) for ids in prompts
     ]
-    with model.running(requests) as scheduler:
+    with runtime.running(requests) as scheduler:
         start = time.perf_counter()
         ends = []
         early = 0  # while the last prompts are read, the first replies may already run ahead

@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from dialocpp.checkpoint.config import ModelConfig
-from dialocpp.checkpoint.packed.writer import replacing
 
 F16 = npt.NDArray[np.float16]
 
@@ -41,8 +40,9 @@ def write_random_model(
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     _write_tokenizer(folder, tokenizer_folder)
     # Written under another name first: an interrupted run must not look like a model.
-    with replacing(folder / "model.safetensors") as file:
-        save_file(_random_tensors(config, seed), file.name, metadata={"format": "pt"})
+    unfinished = folder / "model.safetensors.unfinished"
+    save_file(_random_tensors(config, seed), unfinished, metadata={"format": "pt"})
+    unfinished.replace(folder / "model.safetensors")
     return folder
 
 

@@ -25,7 +25,7 @@ class MMI:
     name: str = "mmi"
 
     def __post_init__(self) -> None:
-        self.reverse.check_writes()
+        self.reverse.runtime.check_writes()
 
     def score(self, context: Sequence[Turn], candidates: Sequence[Candidate]) -> list[float]:
         """One log-probability for each candidate; all are read in one batch."""
@@ -39,7 +39,7 @@ class MMI:
         for candidate in candidates:
             reply = tokenizer.encode(candidate.text)[: room - len(source)]
             texts.append(([*reply, eos], source))
-        return [sum(row) for row in score_texts(self.reverse, texts)]
+        return [sum(row) for row in score_texts(self.reverse.runtime, texts)]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class AntiLM:
         replies = [[*candidate.token_ids, eos] for candidate in candidates]
         longest = max(map(len, replies), default=0)
         prompt = prompt[-max(1, self.model.n_positions - longest) :]
-        given = score_after(self.model, prompt, replies)
-        alone = score_after(self.model, [eos], [reply[: self.tokens] for reply in replies])
+        given = score_after(self.model.runtime, prompt, replies)
+        alone = score_after(self.model.runtime, [eos], [reply[: self.tokens] for reply in replies])
         return [sum(mine) - self.weight * sum(bare) for mine, bare in zip(given, alone, strict=True)]
 
 

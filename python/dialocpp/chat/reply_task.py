@@ -14,11 +14,10 @@ from contextlib import suppress
 from dialocpp import _core
 from dialocpp.decoding.seeds import derived_seed
 from dialocpp.engine.beam_search import BeamSearch
-from dialocpp.engine.generate import beam_request
 from dialocpp.engine.job import CancelledJobError
 from dialocpp.engine.request import Request
 from dialocpp.engine.results import Timings, TokenLogprob
-from dialocpp.model import Model
+from dialocpp.engine.runtime import Runtime
 from dialocpp.text.reply_text import ReplyText
 
 from .guards import ECHO, key_of
@@ -37,14 +36,14 @@ _RANKED_AT_ONCE = 4  # candidates, where there is a time limit
 class Answer:
     """One answer in the making. `text` and `token_ids` are what has been shown; `finish_reason` is set at its end."""
 
-    def __init__(self, model: Model, sequence: _core.Sequence, task: Task) -> None:
+    def __init__(self, runtime: Runtime, sequence: _core.Sequence, task: Task) -> None:
         self.sequence = sequence  # in the end, that of the candidate that was taken
         self.text = ""
         self.token_ids: tuple[int, ...] = ()
         self.finish_reason: str | None = None
         self.retries = 0
         self.candidates: list[Candidate] = []
-        self._model = model
+        self._runtime = runtime
         self._task = task
         self._started = time.perf_counter()
         self._requests: list[Request | BeamSearch] = []
@@ -111,7 +110,7 @@ class Answer:
     def close(self) -> None:
         """No step works for this answer any more."""
         for request in self._requests:
-            self._model.scheduler.cancel(request)
+            self._runtime.scheduler.cancel(request)
 
     def forget(self) -> None:
         """Free the pages of the candidates that were not taken."""
@@ -124,18 +123,18 @@ class Answer:
 
     def _submit(self, sequence: _core.Sequence, index: int) -> None:
         prompt, config, start = self._task.prompt, self._task.attempt(self.retries), len(self._task.prompt)
+        if self._drawing_time is not None:
+            config = dataclasses.replace(config, max_time=max(0.0, self._drawing_time - self._elapsed()))
         request: Request | BeamSearch
         if config.num_beams > 1:
-            request = beam_request(self._model, sequence, prompt, config, penalty_start=start)
+            request = self._runtime.beam_search(sequence, prompt, config, penalty_start=start)
         else:
             seed = self._task.seed_of(self.retries, index)
-            request = self._model.request(sequence, prompt, config, seed=seed, penalty_start=start)
-        if self._drawing_time is not None:
-            request.max_time = max(0.0, self._drawing_time - self._elapsed())
+            request = self._runtime.request(sequence, prompt, config, seed=seed, penalty_start=start)
         self._requests.append(request)
         if self._stopped:
             raise CancelledJobError
-        self._model.scheduler.submit(request)
+        self._runtime.scheduler.submit(request)
 
     def _cancel(self) -> None:
         self.close()
@@ -146,7 +145,7 @@ class Answer:
         """A single candidate, shown as far as no guard can object any more."""
         request, guard = self._requests[0], self._task.guard
         assert isinstance(request, Request)
-        stream = ReplyText(self._model.tokenizer, self._task.config.stopping_strings)
+        stream = ReplyText(self._runtime.tokenizer, self._task.config.stopping_strings)
         text, read, complete, echo, broken = "", 0, 0, False, False
         for token in self._tokens(request):
             read += 1
@@ -164,7 +163,7 @@ class Answer:
             text += stream.flush()
             echo = bool(self.text) and guard.repeats(text, ended=True)
         if echo:
-            self._model.scheduler.cancel(request)
+            self._runtime.scheduler.cancel(request)
             candidate = self._candidate(request, 0, text, ECHO)
             if broken:  # only what was read: how far the request has run ahead depends on others
                 ids, logprob = tuple(request.generated[:read]), _sum_of(request.logprobs[:read])
@@ -230,7 +229,7 @@ class Answer:
         return time.perf_counter() - self._started
 
     def _samples(self) -> list[tuple[Request | BeamSearch, Candidate]]:
-        scheduler, first = self._model.scheduler, self._requests[0]
+        scheduler, first = self._runtime.scheduler, self._requests[0]
         assert isinstance(first, Request)
         scheduler.next_token(first)  # from here on the prompt can be shared
         count = self._task.num_candidates if self._task.attempt(self.retries).do_sample else 1
@@ -248,7 +247,7 @@ class Answer:
     def _beams(self) -> list[tuple[Request | BeamSearch, Candidate]]:
         search = self._requests[0]
         assert isinstance(search, BeamSearch)
-        self._model.scheduler.finish(search)
+        self._runtime.scheduler.finish(search)
         drawn: list[tuple[Request | BeamSearch, Candidate]] = []
         for found in search.finished:
             text = self._text_of(found.reply_ids)
@@ -260,18 +259,18 @@ class Answer:
     def _tokens(self, request: Request) -> Iterator[int]:
         """The request's tokens without the end-of-text."""
         while True:
-            token = self._model.scheduler.next_token(request)
-            if token is None or token in request.eos_token_ids:
+            token = self._runtime.scheduler.next_token(request)
+            if token is None or token in request.rules.eos_token_ids:
                 return
             yield token
 
     def _text_of(self, ids: Sequence[int]) -> str:
-        stream = ReplyText(self._model.tokenizer, self._task.config.stopping_strings)
+        stream = ReplyText(self._runtime.tokenizer, self._task.config.stopping_strings)
         return "".join(map(stream.push, ids)) + stream.flush()
 
     def _said(self, text: str, ids: Sequence[int], finish_reason: str) -> tuple[int, ...]:
         """What a reply's turn holds: its tokens, but nothing of the stop string that ended it."""
-        return tuple(self._model.tokenizer.encode(text) if finish_reason == "stop" else ids)
+        return tuple(self._runtime.tokenizer.encode(text) if finish_reason == "stop" else ids)
 
     def _candidate(self, request: Request, index: int, text: str, rejected: str | None = None) -> Candidate:
         finish_reason = request.finish_reason or GUARD
@@ -305,7 +304,7 @@ class Answer:
                 return self._show(candidate.text, candidate.token_ids)
         self.finish_reason = FALLBACK
         text = self._phrase()
-        return self._show(text, self._model.tokenizer.encode(text))
+        return self._show(text, self._runtime.tokenizer.encode(text))
 
     def _phrase(self) -> str:
         """A set phrase, by the seed; one that was not said before if there is any, and not the one just said."""

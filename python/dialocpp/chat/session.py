@@ -15,7 +15,7 @@ from typing import Any
 from dialocpp.chat import transcript
 from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, GenerationConfig, override
 from dialocpp.decoding.seeds import derived_seed, fresh_seed
-from dialocpp.engine.after_fork import forget_after_fork
+from dialocpp.engine.after_fork import renew_after_fork
 from dialocpp.engine.background import in_background
 from dialocpp.engine.results import Usage
 from dialocpp.model import Model
@@ -64,7 +64,7 @@ class ChatSession:
         reverse: Model | None = None,
         **arguments: Any,
     ) -> None:
-        model.check_writes()
+        model.runtime.check_writes()
         ranking = Ranking.of(rankers)
         settings, self.generation_config = _settings(
             generation_config, _BY_REVERSE if reverse and not generation_config and not preset else preset, arguments
@@ -91,7 +91,7 @@ class ChatSession:
         self._pinned = len(self._format.encode(()))
         self._window(self.generation_config)  # CapacityError for a persona that leaves no room
         self._busy = threading.Lock()
-        forget_after_fork(self)
+        renew_after_fork(self)
         self._turns: list[Turn] = []
         self._exchanges: list[Exchange] = []
         self._unread = self._prepared = self._recomputed = 0
@@ -162,10 +162,10 @@ class ChatSession:
             ids = self._format.encode(self._turns[self._next_first(self.generation_config, len(self._turns)) :])
             if not ids or self._sequence.tokens[: len(ids)] == ids:
                 return 0
-            request = self.model.request(
+            request = self.model.runtime.request(
                 self._sequence, ids, GenerationConfig(max_new_tokens=1), seed=0, penalty_start=len(ids)
             )
-            with self.model.running([request]) as scheduler:
+            with self.model.runtime.running([request]) as scheduler:
                 scheduler.next_token(request)
             fresh = len(ids) - request.cached_tokens
             self._prepared += fresh
@@ -201,7 +201,7 @@ class ChatSession:
         with self._claimed():
             twin = copy.copy(self)
             twin._busy = threading.Lock()
-            forget_after_fork(twin)
+            renew_after_fork(twin)
             twin._turns, twin._exchanges = list(self._turns), list(self._exchanges)
             twin._sequence = self._sequence.fork()
             return twin
@@ -262,13 +262,13 @@ class ChatSession:
             chat._exchanges = [Exchange(0, exchange.attempt) for exchange in saved.exchanges]
         return chat
 
-    def forget(self) -> None:
+    def renew_after_fork(self) -> None:
         """In a child after fork(): a reply that was being written is the parent's, and the session is free."""
         self._busy = threading.Lock()
 
     def _forget(self) -> None:
         self._turns, self._exchanges = [], []
-        self._sequence = self.model.new_sequence()
+        self._sequence = self.model.runtime.new_sequence()
         self._unread = self._pinned  # tokens at the end of the history that the model has never read
         self._prepared = self._recomputed = 0  # by prepare(), since the last reply
 
@@ -307,7 +307,7 @@ class ChatSession:
             seed = derived_seed(self.seed, base, attempt) if config.seed is None else config.seed
             prompt = self._format.encode(turns[first:])
             read_before = len(self._format.encode(turns[first:-1])) - (0 if again else self._unread)
-            answer = Answer(self.model, self._sequence, self._task(config, turns, first, prompt, seed))
+            answer = Answer(self.model.runtime, self._sequence, self._task(config, turns, first, prompt, seed))
             recomputed = max(0, read_before - answer.cached_tokens)
             commit = partial(self._commit, turns, Exchange(first, attempt), prompt, recomputed)
             return ReplyStream(claim, answer, commit)

@@ -2,5 +2,6 @@
 
 from .export import export_checkpoint
 from .load import LoadedCheckpoint, load_checkpoint
+from .model_source import Source
 
-__all__ = ["LoadedCheckpoint", "export_checkpoint", "load_checkpoint"]
+__all__ = ["LoadedCheckpoint", "Source", "export_checkpoint", "load_checkpoint"]

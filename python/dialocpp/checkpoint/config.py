@@ -88,8 +88,7 @@ class ModelConfig:
         renamed = {_ALIASES[key]: value for key, value in values.items() if key in _ALIASES}
         values = renamed | dict(values)
         fields: dict[str, Any] = {
-            name: _size(values.get(name, default), name, limit, source)
-            for name, (default, limit) in _SIZES.items()
+            name: _size(values.get(name, default), name, limit, source) for name, (default, limit) in _SIZES.items()
         }
         if fields["n_embd"] % fields["n_head"]:
             expected = f"n_embd to be a multiple of n_head {fields['n_head']}"
@@ -126,7 +125,8 @@ class ModelConfig:
         try:
             return _core.Config(**self.architecture())
         except ValueError as error:
-            raise CheckpointError(f"the model's config does not fit together: {error}; {_ADVICE}") from error
+            expected = "expected numbers in config.json that fit together"
+            raise CheckpointError(f"{expected}, found {error}; {_ADVICE}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a config.json from which `from_dict` makes this config again."""

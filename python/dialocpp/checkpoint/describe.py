@@ -24,6 +24,7 @@ def describe(folder: Path) -> Iterator[tuple[str, str]]:
             "weights",
             f"{PACKED}, packed as {packed.metadata.get('dtype')}, {_contents(packed.tensors.values())}",
         )
+        yield "int8 copy", "none: the packed file is a model of its own, used as it is"
     else:
         yield from _source(folder)
     for names, kind in zip(TOKENIZERS, _TOKENIZER_KINDS, strict=True):
@@ -41,8 +42,16 @@ def _source(folder: Path) -> Iterator[tuple[str, str]]:
     dropped = [name for name in tensors if is_dropped(name)]
     if dropped:
         yield "not needed", f"{len(dropped)} tensors, such as {dropped[0]}"
-    copy = cache_file(folder, files)
-    yield "int8 copy", str(copy) if copy.is_file() else "none yet; the first load makes it"
+    yield "int8 copy", _copy_of(files)
+
+
+def _copy_of(files: list[Path]) -> str:
+    """Where it is, if it is: a load checks more than that there is one."""
+    try:
+        copy = cache_file(files)
+        return str(copy) if copy.is_file() else "none yet; the first load makes it"
+    except OSError as error:
+        return f"none ({error.strerror})"
 
 
 def _container(file: Path) -> str:

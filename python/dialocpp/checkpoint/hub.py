@@ -25,24 +25,18 @@ from .files import (
     no_weights,
     shard_names,
 )
+from .model_source import Source
 
 
 class _Repo:
     """One repo at one revision; `fetch` gives a file's path, or None where the repo has no such file."""
 
-    def __init__(
-        self,
-        name: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        offline: bool,
-        token: str | bool | None,
-    ) -> None:
+    def __init__(self, name: str, source: Source) -> None:
         self._name = name
-        self._revision = revision
-        self._cache_dir = cache_dir
-        self._token = token
-        self._offline = offline or constants.HF_HUB_OFFLINE
+        self._revision = source.revision
+        self._cache_dir = None if source.cache_dir is None else Path(source.cache_dir)
+        self._token = source.token
+        self._offline = source.local_files_only or constants.HF_HUB_OFFLINE
         self._unreachable: Exception | None = None
         self._reached = False
 
@@ -70,13 +64,13 @@ class _Repo:
         where = self._where()
         if self._offline:
             return CheckpointError(
-                f"{where} is neither a folder here nor whole in the local cache, which lacks {filename} "
-                "(and the Hub is not to be asked); download it once with the network allowed"
+                f"expected {where} as a folder here or whole in the local cache, found no such folder and no "
+                f"{filename} in the cache (the Hub was not asked); download it once with the network allowed"
             )
         if self._unreachable:
             return CheckpointError(
-                f"{where} is neither a folder here nor reachable on the Hub ({_line(self._unreachable)}); "
-                "check the name and the network"
+                f"expected {where} as a folder here or on the Hub, found no such folder and no connection to the Hub "
+                f"({_line(self._unreachable)}); check the name and the network"
             )
         return CheckpointError(f"{where}: expected {filename} in this repo, found none; choose a GPT-2 model's repo")
 
@@ -137,7 +131,7 @@ class _Repo:
             )
         if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
             return CheckpointError(
-                f"{self._name!r} is neither a folder here nor a repo on the Hub that you may read; "
+                f"expected {self._name!r} as a folder here or a repo on the Hub, found neither that you may read; "
                 "check the name, or pass token if it is private"
             )
         return CheckpointError(f"{where}: expected to download it from the Hub, found {_line(error)}; try again later")
@@ -148,16 +142,9 @@ def _line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def download(
-    name: str,
-    *,
-    revision: str | None,
-    cache_dir: str | Path | None,
-    local_files_only: bool,
-    token: str | bool | None,
-) -> Path:
+def download(name: str, source: Source) -> Path:
     """The cached snapshot folder of a Hub repo with every file that a checkpoint needs, downloaded or not."""
-    repo = _Repo(name, revision, cache_dir, local_files_only, token)
+    repo = _Repo(name, source)
     config = repo.fetch(CONFIG)
     if config is None:
         raise repo.missing(CONFIG)

@@ -18,11 +18,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
             f"expected a readable file {path}, found none ({error.strerror}); check the folder"
         ) from error
     except ValueError as error:
-        raise CheckpointError(
-            f"expected JSON in {path}, found something else ({error}); download it again"
-        ) from error
+        raise CheckpointError(f"expected JSON in {path}, found something else ({error}); download it again") from error
     if not isinstance(values, dict):
-        raise CheckpointError(
-            f"expected a JSON object in {path}, found {type(values).__name__}; download it again"
-        )
+        raise CheckpointError(f"expected a JSON object in {path}, found {type(values).__name__}; download it again")
     return values

@@ -13,11 +13,12 @@ from dialocpp.errors import CheckpointError
 from .config import ModelConfig
 from .files import CONFIG, GENERATION_CONFIG, PACKED, weight_files
 from .json_file import read_json_object
+from .model_source import Source
 from .packed.cache import quantised
 from .packed.fingerprint import fingerprint_of
 from .packed.pack import DTYPES, Array, packed_tensors
 from .packed.reader import PackedFile, read_packed
-from .resolve import DEMO_NAME, resolve
+from .resolve import resolve
 from .source import read_source
 
 
@@ -39,25 +40,16 @@ class LoadedCheckpoint:
         return self.source_sha256 or fingerprint_of(weight_files(self.folder))
 
 
-def load_checkpoint(
-    name_or_path: str | os.PathLike[str] | None = None,
-    *,
-    revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    token: str | bool | None = None,
-    dtype: str = "auto",
-) -> LoadedCheckpoint:
-    """Load a folder, a Hub id, or the bundled model for None.
+def load_checkpoint(source: Source | str | os.PathLike[str] | None = None, *, dtype: str = "auto") -> LoadedCheckpoint:
+    """Load a source; a name alone is one: a folder, a Hub id, or None for the bundled model.
 
     `dtype` is float32, float16, int8, or auto: what a packed checkpoint holds, else int8, of which a copy is kept for
-    the next load (`quantised_cache`). CheckpointError for files that are missing, damaged or not a GPT-2's;
+    the next load (`packed.cache`). CheckpointError for files that are missing, damaged or not a GPT-2's;
     ValueError for a dtype that does not exist or that a packed checkpoint lacks.
     """
     check_dtype(dtype, allow_auto=True)
-    folder = resolve(
-        name_or_path, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token
-    )
+    source = Source.of(source)
+    folder = resolve(source)
     config = ModelConfig.from_file(folder / CONFIG)
     packed = _packed(folder, config, dtype)
     if packed is None:
@@ -67,12 +59,12 @@ def load_checkpoint(
             packed = quantised(folder, files, config)
             config = packed.config if packed else config
     if packed is None:
-        config, source = read_source(files, config)
-        tensors = dict(packed_tensors(config, source, dtype))
+        config, stored = read_source(files, config)
+        tensors = dict(packed_tensors(config, stored, dtype))
     else:
         dtype, tensors = packed.dtype, packed.tensors
     return LoadedCheckpoint(
-        name=DEMO_NAME if name_or_path is None else os.fspath(name_or_path),
+        name=source.title,
         folder=folder,
         config=config,
         generation_config=read_generation_config(folder),

@@ -54,9 +54,9 @@ class StoredTensor:
         """The same, so many rows at a time; of what has been read nothing is kept."""
         for first in range(0, self.shape[0], rows):
             yield _float32(self.dtype, self.array[first : first + rows])
-            self.forget()
+            self.release_pages()
 
-    def forget(self) -> None:
+    def release_pages(self) -> None:
         """Take the file's pages, which can be read again, out of this process's memory."""
         base: object = self.array
         while isinstance(base, np.ndarray):

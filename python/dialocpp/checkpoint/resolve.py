@@ -10,25 +10,19 @@ from pathlib import Path
 
 from dialocpp.errors import CheckpointError
 
+from .model_source import Source
+
 DEMO_FOLDER = Path(__file__).parents[1] / "demo_model"
-DEMO_NAME = "dialocpp-demo"
 
 # `gpt2` or `microsoft/DialoGPT-small`; a name with a leading dot, a tilde or more parts can only be a path.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def resolve(
-    name: str | os.PathLike[str] | None,
-    *,
-    revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
-    local_files_only: bool,
-    token: str | bool | None,
-) -> Path:
+def resolve(source: Source) -> Path:
     """A folder as it is, the bundled model's for None, else the snapshot of a Hub repo."""
-    if name is None:
+    if source.name is None:
         return _demo()
-    given = os.fspath(name)
+    given = os.fspath(source.name)
     if not given:
         raise CheckpointError(
             "expected a model's name or folder, found an empty text; leave it out for the bundled model"
@@ -38,12 +32,15 @@ def resolve(
         return Path(path)
     if os.path.exists(path):
         raise CheckpointError(f"expected a model's folder, found the file {path}; give the folder that holds it")
-    if not isinstance(name, str) or not _HUB_ID.fullmatch(name):
-        raise CheckpointError(f"{given!r} is neither a folder here nor a name that the Hub could have; check the path")
-    from .hub import download  # here, because huggingface_hub takes longer to import than the bundled model to load
+    if not isinstance(source.name, str) or not _HUB_ID.fullmatch(given):
+        raise CheckpointError(
+            f"expected a model's folder or a Hub id, found {given!r}, which is no folder here and no name that the Hub "
+            "allows; check the path"
+        )
+    # Imported here, because huggingface_hub takes longer to import than the bundled model to load.
+    from .hub import download
 
-    cache = None if cache_dir is None else Path(cache_dir)
-    return download(name, revision=revision, cache_dir=cache, local_files_only=local_files_only, token=token)
+    return download(given, source)
 
 
 def _demo() -> Path:

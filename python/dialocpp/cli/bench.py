@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from dialocpp.benchmark.random_model import SHAPES, write_random_model
 from dialocpp.benchmark.report import report
 from dialocpp.benchmark.roofs import measure_roofs
 from dialocpp.checkpoint import export_checkpoint
+from dialocpp.checkpoint.own_files.user_cache import cache_root
 from dialocpp.model import Model
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -127,7 +127,7 @@ def _load(model: str | None, shape: str | None, dtype: str, threads: int | None)
 
 def random_model(shape: str, dtype: str) -> Path:
     """The folder of a random model, packed as `dtype`; made on the first use and kept in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialocpp"
+    cache = cache_root()
     source = cache / f"random-{shape}"
     if not (source / "model.safetensors").is_file():
         write_random_model(source, shape)

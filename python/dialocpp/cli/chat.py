@@ -12,12 +12,13 @@ from rich.markup import escape
 from dialocpp.chat.presets import PRESETS
 from dialocpp.chat.reply_stream import ReplyStream
 from dialocpp.chat.session import ChatSession
+from dialocpp.checkpoint import Source
 from dialocpp.decoding.generation_config import override
 from dialocpp.errors import DialocppError
 from dialocpp.prompt.formats import AUTO, FORMATS, TEMPLATE
 
 from .line_input import read_line, styled
-from .options import Machine, Source, generation_options, machine_options, source_options
+from .options import Machine, generation_options, machine_options, source_options
 from .output import console, notes, sentence, tolerant_streams
 from .slash import USER_ERRORS, Conversation, run
 

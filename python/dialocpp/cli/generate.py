@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from .options import Machine, Source, generation_options, machine_options, source_options
+from dialocpp.checkpoint import Source
+
+from .options import Machine, generation_options, machine_options, source_options
 from .output import json_line, tolerant_streams
 
 

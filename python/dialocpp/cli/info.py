@@ -11,11 +11,12 @@ from collections.abc import Iterator
 import click
 
 from dialocpp import __version__, _core
+from dialocpp.checkpoint import Source
 from dialocpp.checkpoint.describe import describe
 from dialocpp.checkpoint.files import CONFIG, TOKENIZER_FILES
 from dialocpp.model import Model
 
-from .options import Machine, Source, machine_options, source_options
+from .options import Machine, machine_options, source_options
 from .output import console, facts, heading, size
 
 _PACKAGES = ("numpy", "safetensors", "tokenizers", "huggingface_hub", "click", "rich")

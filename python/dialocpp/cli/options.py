@@ -5,27 +5,16 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
+from dialocpp.checkpoint import Source, load_checkpoint
 from dialocpp.checkpoint.packed.pack import DTYPES
 from dialocpp.model import Model
 
 Command = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a model comes from: the arguments that Model.from_pretrained and the checkpoint package share."""
-
-    revision: str | None
-    cache_dir: str | None
-    local_files_only: bool
-
-    def arguments(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -36,7 +25,7 @@ class Machine:
     num_threads: int | None
 
     def load(self, name: str | None, source: Source) -> Model:
-        return Model.from_pretrained(name, **source.arguments(), **vars(self))
+        return Model(load_checkpoint(replace(source, name=name), dtype=self.dtype), num_threads=self.num_threads)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -63,7 +52,7 @@ _GENERATION: dict[str, tuple[Callable[[str], Any], str]] = {
 
 
 def source_options(command: Command) -> Command:
-    """--revision, --cache-dir, --local-files-only, as an argument `source`."""
+    """--revision, --cache-dir, --local-files-only, as an argument `source` that lacks only the name."""
 
     @click.option("--revision", metavar="NAME", help="Branch, tag or commit on the Hub.")
     @click.option("--cache-dir", type=click.Path(file_okay=False), help="Where downloads are kept.")
@@ -72,7 +61,7 @@ def source_options(command: Command) -> Command:
     def with_source(
         *, revision: str | None, cache_dir: str | None, local_files_only: bool, **rest: Any
     ) -> Any:
-        return command(source=Source(revision, cache_dir, local_files_only), **rest)
+        return command(source=Source(None, revision, cache_dir, local_files_only), **rest)
 
     return with_source
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
-from dialocpp.checkpoint import load_checkpoint
+from dialocpp.checkpoint import Source, load_checkpoint
 
-from .options import Source, source_options
+from .options import source_options
 
 
 @click.command()
@@ -17,4 +19,4 @@ def pull(model: str, source: Source) -> None:
 
     After that it starts at once, also without a network.
     """
-    click.echo(load_checkpoint(model, **source.arguments()).folder)
+    click.echo(load_checkpoint(replace(source, name=model)).folder)

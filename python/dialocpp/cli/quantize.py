@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from dialocpp.checkpoint import export_checkpoint
+from dialocpp.checkpoint import Source, export_checkpoint
 from dialocpp.evaluation.dialogue_files import SAMPLE, token_ids
 from dialocpp.evaluation.quantisation import Quality, compare
 from dialocpp.model import Model
 from dialocpp.text.tokenizer import Tokenizer
 
-from .options import Source, source_options
+from .options import Machine, source_options
 from .output import console, facts, heading, size
 
 _SPEED_TOKENS = 64
@@ -57,7 +58,7 @@ def quantize(
     """
     if (files or limit or threads) and not report:
         raise click.UsageError("--text, --limit and --threads belong to --report.")
-    folder = export_checkpoint(model, out, token=None, **source.arguments())
+    folder = export_checkpoint(replace(source, name=model), out)
     total = sum(path.stat().st_size for path in folder.iterdir())
     click.echo(f"{folder} holds {model} as int8, {size(total)} in all; use it by: dialocpp chat {folder}")
     if report:
@@ -89,7 +90,7 @@ def _report(
 
 def _timed_load(name: str, dtype: str, threads: int | None, source: Source) -> tuple[Model, float]:
     begin = time.perf_counter()
-    model = Model.from_pretrained(name, dtype=dtype, num_threads=threads, **source.arguments())
+    model = Machine(dtype, threads).load(name, source)
     return model, time.perf_counter() - begin
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
-from .options import Machine, Source, machine_options, source_options
+from dialocpp.checkpoint import Source
+
+from .options import Machine, machine_options, source_options
 from .output import console, facts, json_line, tolerant_streams
 
 

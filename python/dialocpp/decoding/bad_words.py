@@ -5,7 +5,7 @@ expression a word says so; everything else here finds quickly which tokens it wo
 
 The end of the text counts as the end of a word, at every moment. So the text never holds a bad word, not even for one
 step of a stream, nor when a limit, a deadline or the caller cuts the reply. The price: a longer word can only be said
-with tokens that do not break it right behind the bad one, as " assume" does and "ass" + "ume" would not.
+with tokens that do not break it right after the bad one, as " assume" does and "ass" + "ume" would not.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Vocabulary:
         self.continuations = frozenset(i for i, piece in enumerate(self.pieces) if _CONTINUATION.match(piece))
         self._joined = "".join(f"\n{text}" for text in texts)  # canonical text holds no newline
         self._starts = [0, *itertools.accumulate(len(text) + 1 for text in texts)]
-        self.guard = functools.lru_cache(maxsize=32)(functools.partial(WordGuard, self))
+        self.words = functools.lru_cache(maxsize=32)(functools.partial(BadWords, self))
 
     def holding(self, text: str) -> Iterator[int]:
         """The tokens whose canonical text holds this one; those that begin with it if it begins with a newline."""
@@ -65,7 +65,7 @@ class Vocabulary:
         return self.pieces[token] if token < len(self.pieces) else b""
 
 
-class WordGuard:
+class BadWords:
     """The tokens that a list of bad words bans, at each moment of a reply. Immutable; safe from many threads."""
 
     def __init__(self, vocabulary: Vocabulary, words: Sequence[str]) -> None:
@@ -93,11 +93,6 @@ class WordGuard:
     def bans(self, generated: Sequence[int]) -> tuple[int, ...]:
         """The tokens, beside `always`, that may not follow these of a reply."""
         return self._banned_after(*self._state(generated))
-
-    def found(self, text: str) -> bool:
-        """Does this text hold a bad word?"""
-        text = canonical(text)
-        return any(pattern.search(text) for pattern in self._patterns.values())
 
     def _state(self, generated: Sequence[int]) -> tuple[str, bytes]:
         """What of a text decides about the next token: the longest beginning of a bad word that it ends with (else
@@ -145,12 +140,12 @@ class WordGuard:
 _VOCABULARIES: weakref.WeakKeyDictionary[Tokenizer, Vocabulary] = weakref.WeakKeyDictionary()
 
 
-def word_guard(tokenizer: Tokenizer, words: Sequence[str]) -> WordGuard:
-    """The guard for these words, made once."""
+def bad_words(tokenizer: Tokenizer, words: Sequence[str]) -> BadWords:
+    """What these words ban, made once."""
     vocabulary = _VOCABULARIES.get(tokenizer)
     if vocabulary is None:
         vocabulary = _VOCABULARIES[tokenizer] = Vocabulary(tokenizer)
-    return vocabulary.guard(tuple(words))
+    return vocabulary.words(tuple(words))
 
 
 def _canonical_word(word: str) -> str:

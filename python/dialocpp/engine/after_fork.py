@@ -1,4 +1,4 @@
-"""What must a process forget after fork()? The locks and the calls of threads that stayed with its parent.
+"""What must a child make new after fork()? The locks and the calls of threads that stayed with its parent.
 
 The core's own locks are free and its sequences whole in a child (`src/base/fork_safe_mutex.h`), so that a child goes on
 with the model it inherited. Replies that were being written belong to the parent.
@@ -11,24 +11,24 @@ from typing import Protocol
 from weakref import WeakSet
 
 
-class Forgets(Protocol):
+class Renewable(Protocol):
     """Something with state that only the parent's threads could have put in order."""
 
-    def forget(self) -> None:
+    def renew_after_fork(self) -> None:
         """Called once in each child, before it runs anything else."""
 
 
-_all: WeakSet[Forgets] = WeakSet()
+_all: WeakSet[Renewable] = WeakSet()
 
 
-def forget_after_fork(holder: Forgets) -> None:
-    """Call `holder.forget()` in every child, as long as `holder` lives."""
+def renew_after_fork(holder: Renewable) -> None:
+    """Call `holder.renew_after_fork()` in every child, as long as `holder` lives."""
     _all.add(holder)
 
 
 def _in_child() -> None:
     for holder in list(_all):
-        holder.forget()
+        holder.renew_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

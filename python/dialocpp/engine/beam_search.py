@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
 from dialocpp import _core
+from dialocpp.decoding.generation_config import GenerationConfig
 
-from .job import cut_to, hold_common_prefix
+from .job import WritingJob
 
 
 @dataclass(frozen=True)
@@ -58,42 +59,39 @@ class _Group:
     done: bool = False
 
 
-@dataclass(eq=False)
-class BeamSearch:
-    """A job whose outcome is `finished`, best first."""
+@dataclass(frozen=True)
+class Beams:
+    """How wide the search is and how continuations are compared; the names are GenerationConfig's."""
 
-    sequence: _core.Sequence
-    prompt: list[int]
-    sampling: _core.Sampling
     num_beams: int
-    max_new_tokens: int
-    eos_token_ids: tuple[int, ...]
-    n_positions: int
     length_penalty: float = 1.0
     early_stopping: bool | str = False
     num_beam_groups: int = 1
     diversity_penalty: float = 0.0
-    stops: Callable[[list[int]], bool] | None = None
-    max_time: float | None = None  # seconds, from `begin`
-    bans: Callable[[list[int]], Sequence[int]] | None = None  # tokens that may not follow these of a reply
-    cached_tokens: int = 0
-    error: Exception | None = None
-    cancelled: bool = False
-    submitted: float = 0.0
-    first_token: float = 0.0
-    last_token: float = 0.0
+
+    @classmethod
+    def of(cls, config: GenerationConfig) -> Beams:
+        """The config's."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
+
+    @property
+    def width(self) -> int:
+        """Beams of a group."""
+        return self.num_beams // self.num_beam_groups
+
+    def score(self, logprob: float, length: int) -> float:
+        """Of a continuation of `length` tokens."""
+        return float(logprob / length**self.length_penalty)
+
+
+@dataclass(eq=False)
+class BeamSearch(WritingJob):
+    """A job whose outcome is `finished`, best first."""
+
+    beams: Beams
     waits = False
     _groups: list[_Group] = field(default_factory=list)
     _tokens: int = 0
-
-    def begin(self) -> None:
-        self.cached_tokens = min(hold_common_prefix(self.sequence, self.prompt), len(self.prompt) - 1)
-        self.submitted = time.perf_counter()
-        # The model's longest reply: one token more than it has positions left, since the last one needs none.
-        self._longest = min(self.max_new_tokens, self.n_positions - len(self.prompt) + 1)
-        self._width = self.num_beams // self.num_beam_groups
-        # So many that at least `width` of them do not end (transformers: beams_to_keep).
-        self._kept = max(2, 1 + len(self.eos_token_ids)) * self._width
 
     @property
     def done(self) -> bool:
@@ -138,7 +136,7 @@ class BeamSearch:
             self.first_token = self.last_token
             first = _Beam(self.sequence, [], 0.0)
             best = {id(first): outcomes[0].best}
-            groups = [_Group([first]) for _ in range(self.num_beam_groups)]
+            groups = [_Group([first]) for _ in range(self.beams.num_beam_groups)]
         taken: Counter[int] = Counter()
         # One group after the other: each pays for what those before it have taken.
         chosen = [(group, []) if group.done else self._advance(group, best, taken) for group in groups]
@@ -147,23 +145,28 @@ class BeamSearch:
 
     def give_back(self) -> None:
         self._groups = []
-        cut_to(self.sequence, self.cached_tokens)
+        super().give_back()
+
+    @property
+    def _kept(self) -> int:
+        """Extensions of a group that are looked at: so many that `width` of them do not end (beams_to_keep)."""
+        return max(2, 1 + len(self.rules.eos_token_ids)) * self.beams.width
 
     def _running(self) -> list[_Beam]:
         return [beam for group in self._groups if not group.done for beam in group.beams]
 
     def _asking(self, sequence: _core.Sequence, tokens: list[int], generated: list[int]) -> _core.Work:
-        # Tokens that earlier groups took may fall behind: so many more are asked for.
-        n_best = self._kept + (self.num_beams if self.diversity_penalty else 0)
-        bans = self.bans(generated) if self.bans else ()
-        return _core.Work(sequence, tokens, self.sampling, bans=bans, n_best=n_best)
+        # Tokens that earlier groups took may lose their place: so many more are asked for.
+        n_best = self._kept + (self.beams.num_beams if self.beams.diversity_penalty else 0)
+        bans = self.rules.banned_after(generated)
+        return _core.Work(sequence, tokens, self.rules.sampling, bans=bans, n_best=n_best)
 
     def _advance(
         self, group: _Group, best: dict[int, list[_core.Candidate]], taken: Counter[int]
     ) -> tuple[_Group, list[_Extension]]:
         """The group after this step, but for its beams; and what they shall be."""
         extensions = [
-            _Extension(beam, c.id, beam.score + c.score - self.diversity_penalty * taken[c.id])
+            _Extension(beam, c.id, beam.score + c.score - self.beams.diversity_penalty * taken[c.id])
             for beam in group.beams
             for c in best[id(beam)]
         ]
@@ -171,41 +174,41 @@ class BeamSearch:
         del extensions[self._kept :]
         length = len(group.beams[0].generated) + 1
         if not extensions:  # the rules ban every token: the beams end here, as a greedy reply would
-            end = self.eos_token_ids[:1] or (0,)
-            ended = [Finished(b.score / length**self.length_penalty, [*b.generated, *end], "eos") for b in group.beams]
-            return _Group([], [*group.finished, *ended][: self._width], done=True), []
+            end = self.rules.eos_token_ids[:1] or (0,)
+            ended = [Finished(self.beams.score(b.score, length), [*b.generated, *end], "eos") for b in group.beams]
+            return _Group([], [*group.finished, *ended][: self.beams.width], done=True), []
         ends = [self._end(extension) for extension in extensions]
-        running = [e for e, end in zip(extensions, ends, strict=True) if end is None][: self._width]
+        running = [e for e, end in zip(extensions, ends, strict=True) if end is None][: self.beams.width]
         # Only the first `width` may end the search; the others are there so that enough go on.
-        first = zip(extensions[: self._width], ends, strict=False)
+        first = zip(extensions[: self.beams.width], ends, strict=False)
         finished = [
             *group.finished,
-            *(Finished(e.score / length**self.length_penalty, e.generated, end) for e, end in first if end),
+            *(Finished(self.beams.score(e.score, length), e.generated, end) for e, end in first if end),
         ]
         finished.sort(key=lambda f: -f.score)
-        del finished[self._width :]
+        del finished[self.beams.width :]
         taken.update(extension.token for extension in running)
         done = not running or self._settled(finished, running[0].score, length)
         return _Group([], finished, done), running
 
     def _end(self, extension: _Extension) -> str | None:
-        if extension.token in self.eos_token_ids:
+        if extension.token in self.rules.eos_token_ids:
             return "eos"
-        if self.stops is not None and self.stops(extension.generated):
+        if self.rules.stops is not None and self.rules.stops(extension.generated):
             return "stop"
-        if self.max_time is not None and self.last_token - self.submitted > self.max_time:
+        if self.rules.max_time is not None and self.last_token - self.submitted > self.rules.max_time:
             return "max_time"
-        return "length" if len(extension.beam.generated) + 1 >= self._longest else None
+        return "length" if len(extension.beam.generated) + 1 >= self.rules.longest(len(self.prompt)) else None
 
     def _settled(self, finished: list[Finished], best_running: float, length: int) -> bool:
         """Whether a better continuation is no longer to be expected (transformers' early_stopping)."""
-        if len(finished) < self._width:
+        if len(finished) < self.beams.width:
             return False
-        if self.early_stopping is True:
+        if self.beams.early_stopping is True:
             return True
-        if self.early_stopping == "never" and self.length_penalty > 0:
-            length = self._longest
-        return bool(best_running / length**self.length_penalty <= finished[-1].score)
+        if self.beams.early_stopping == "never" and self.beams.length_penalty > 0:
+            length = self.rules.longest(len(self.prompt))
+        return bool(self.beams.score(best_running, length) <= finished[-1].score)
 
     def _with_sequences(self, chosen: list[tuple[_Group, list[_Extension]]]) -> list[_Group]:
         """Beams with a sequence each: a parent's for its first child, a fork of it for the others."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dialocpp import _core
 from dialocpp.errors import DialocppError
 
-from .after_fork import forget_after_fork
+from .after_fork import renew_after_fork
 from .job import CancelledJobError, Job, SequenceJob, TokenJob
 
 # Tokens that one step reads at most, so that a long prompt can be cancelled and does not stall the others.
@@ -25,12 +25,12 @@ class Scheduler:
     """Continuous batching over one engine; safe from many threads."""
 
     def __init__(self, engine: _core.Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         # Reentrant: the collector may close an abandoned stream, which cancels, in the middle of a step.
         self._lock = threading.RLock()
         self._live: list[Job] = []
         self._stepping = False
-        forget_after_fork(self)
+        renew_after_fork(self)
 
     def submit(self, job: Job) -> None:
         """Queue a job; whoever waits for a result next runs it too."""
@@ -39,7 +39,7 @@ class Scheduler:
             self._live.append(job)
 
     def cancel(self, job: Job) -> None:
-        """Forget a job; it returns once no step works on it. Whoever waits for the job gets CancelledJobError."""
+        """Serve a job no more; returns once no step works on it. Whoever waits for the job gets CancelledJobError."""
         job.cancelled = True  # seen between two steps, also by a thread that holds the lock from one to the next
         with self._lock:
             self._live = [other for other in self._live if other is not job]
@@ -85,7 +85,7 @@ class Scheduler:
                 raise _bare(job.error)
             return job.sequence.fork(length)
 
-    def forget(self) -> None:
+    def renew_after_fork(self) -> None:
         """In a child after fork(): the lock may be held by a thread that is not here, nor are the callers."""
         self._lock = threading.RLock()
         self._live = []
@@ -95,7 +95,7 @@ class Scheduler:
         self._live = [job for job in self._live if not job.done and job.error is None]
         planned = self._plan(needed)
         try:
-            outcomes = self._engine.step([item for _, work in planned for item in work])
+            outcomes = self.engine.step([item for _, work in planned for item in work])
         except (DialocppError, ValueError) as error:
             self._run_alone(planned, error)
             return
@@ -147,7 +147,7 @@ class Scheduler:
 
     def _run_one(self, entry: tuple[Job, list[_core.Work]]) -> None:
         try:
-            outcomes = self._engine.step(entry[1])
+            outcomes = self.engine.step(entry[1])
         except (DialocppError, ValueError) as error:
             _fail(entry[0], error)
         else:

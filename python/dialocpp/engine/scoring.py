@@ -7,36 +7,36 @@ from dataclasses import dataclass, field
 
 from dialocpp import _core
 
-from .job import Reading, cut_to, hold_common_prefix
-from .runtime import Host, run
+from .job import Prefill, cut_to, hold_common_prefix
+from .runtime import Runtime
 
 
-def score_after(host: Host, prefix: list[int], continuations: Sequence[list[int]]) -> list[list[float]]:
+def score_after(runtime: Runtime, prefix: list[int], continuations: Sequence[list[int]]) -> list[list[float]]:
     """log P of each token of each continuation after the same prefix, which is read once."""
-    jobs = [Scoring(sequence, prefix + ids, len(ids)) for sequence, ids in _forks(host, prefix[:-1], continuations)]
-    run(host, jobs)
+    jobs = [Scoring(sequence, prefix + ids, len(ids)) for sequence, ids in _forks(runtime, prefix[:-1], continuations)]
+    runtime.run(jobs)
     return [job.logprobs for job in jobs]
 
 
-def score_texts(host: Host, texts: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+def score_texts(runtime: Runtime, texts: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
     """log P of each token of the second part of each text, given all before it; all in one batch."""
-    jobs = [Scoring(host.new_sequence(), prefix + ids, len(ids)) for prefix, ids in texts]
-    run(host, jobs)
+    jobs = [Scoring(runtime.new_sequence(), prefix + ids, len(ids)) for prefix, ids in texts]
+    runtime.run(jobs)
     return [job.logprobs for job in jobs]
 
 
-def outputs_after(host: Host, prefix: list[int], continuations: Sequence[list[int]]) -> list[_core.F32]:
-    """The model's outputs (V or num_labels) behind each continuation of the same prefix, which is read once."""
-    jobs = [Outputs(sequence, prefix + ids) for sequence, ids in _forks(host, prefix, continuations)]
-    run(host, jobs)
+def outputs_after(runtime: Runtime, prefix: list[int], continuations: Sequence[list[int]]) -> list[_core.F32]:
+    """The model's outputs (V or num_labels) after each continuation of the same prefix, which is read once."""
+    jobs = [Outputs(sequence, prefix + ids) for sequence, ids in _forks(runtime, prefix, continuations)]
+    runtime.run(jobs)
     return [job.outputs for job in jobs if job.outputs is not None]
 
 
 def _forks(
-    host: Host, prefix: list[int], continuations: Sequence[list[int]]
+    runtime: Runtime, prefix: list[int], continuations: Sequence[list[int]]
 ) -> Iterator[tuple[_core.Sequence, list[int]]]:
-    sequence = host.new_sequence()
-    run(host, [Reading(sequence, prefix)])
+    sequence = runtime.new_sequence()
+    runtime.run([Prefill(sequence, prefix)])
     return ((sequence.fork(), ids) for ids in continuations)
 
 

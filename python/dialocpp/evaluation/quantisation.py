@@ -44,8 +44,8 @@ def compare(reference: Model, candidate: Model, texts: Iterable[Sequence[int]]) 
     ValueError if the two have different vocabularies, if one of them ranks replies, or if no text holds two tokens or
     more.
     """
-    reference.check_writes()
-    candidate.check_writes()
+    reference.runtime.check_writes()
+    candidate.runtime.check_writes()
     if reference.config.vocab_size != candidate.config.vocab_size:
         raise ValueError(
             f"expected two models of one vocabulary, found {reference.config.vocab_size} and "

@@ -1,11 +1,11 @@
-"""Where does a model's int8 copy lie, and may it be trusted?
+"""Where does a model's int8 copy lie, and why may it be believed?
 
-The first load writes the copy as one packed file (docs/format.md) beside the model: in `dialocpp/` of the
-model's entry in the Hub's cache, or in `.dialocpp/` of a local folder. Its metadata holds the SHA-256 of the
-source and of its own data. A small JSON file beside it, the stamp, holds size, times and inode of the source
-and of the copy as they were when both hashes were found right. A load that finds the same ones maps the copy
-at once; else both are hashed again, and what does not agree is made anew. Whoever cannot write here gets a
-warning and runs without a cache.
+The first load writes the copy as one packed file (docs/format.md) into the user's own cache, never into the model's
+folder, which is a stranger's. Beside it lies its stamp: size, times and inode of the source and of the copy as they
+were when it was made, and the hash of the copy. A load that finds the same numbers maps the copy at once; else source
+and copy are hashed again, and what does not agree is made anew. So a copy is believed because this user's process
+made it, not because of anything that lies in it or beside the model. Whoever has no cache gets a warning and runs
+without one.
 """
 
 from __future__ import annotations
@@ -13,44 +13,76 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import re
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dialocpp.checkpoint.config import ModelConfig
+from dialocpp.checkpoint.own_files.file_lock import locked
+from dialocpp.checkpoint.own_files.held_folder import HeldFolder
+from dialocpp.checkpoint.own_files.user_cache import cache_root, check_own, own_folder, read_own
+from dialocpp.checkpoint.own_files.whole_file import remove_leftovers, replacing_in
 from dialocpp.checkpoint.source import Tensors, read_source
 from dialocpp.errors import CacheWarning, CheckpointError
 
-from .file_lock import locked
-from .fingerprint import data_sha256, fingerprint_meanwhile, fingerprint_of
+from .fingerprint import data_sha256, fingerprint_meanwhile, fingerprint_of, header_sha256
 from .format import VERSION
 from .pack import RECIPE, packed_table, packed_tensors
 from .progress import shown
 from .reader import PackedFile, read_packed
-from .writer import TEMPORARY, replacing, write_packed
+from .writer import write_packed_to
 
 # A smaller model is quantised faster than one notices.
 MIN_SOURCE_BYTES = 32 << 20
 PATIENCE_S = 600.0  # with another process that makes the same copy
 
+FOLDER = "int8"
 _DTYPE = "int8"
-
-Stamp = dict[str, object]
-
-
-def cache_folder(folder: Path) -> Path:
-    """Where a model's copies are: in its entry of the Hub's cache, deleted with it, or in its folder."""
-    entry = folder.parent.parent
-    if folder.parent.name == "snapshots" and entry.name.startswith("models--"):
-        return entry / "dialocpp"
-    return folder / ".dialocpp"
+_STAMP_BYTES = 1 << 20
+_NAME = re.compile(r"([0-9a-f]{32})(?:-\w+-v\d+\.(?:safetensors|json)|\.lock)")
 
 
-def cache_file(folder: Path, files: list[Path]) -> Path:
-    """The copy: named by format, version and the sources' names, which are hashes in the Hub's cache."""
-    names = "\n".join(path.resolve().name for path in files)
-    key = hashlib.sha256(names.encode()).hexdigest()[:16]
-    return cache_folder(folder) / f"{key}-{_DTYPE}-v{VERSION}.safetensors"
+@dataclass(frozen=True)
+class _Copy:
+    """One copy by its source: the files' paths are its key, so that another state of them takes its place."""
+
+    files: list[Path]
+    key: str
+
+    @classmethod
+    def of(cls, files: list[Path]) -> _Copy:
+        """A link in the Hub's cache stands for the blob that it leads to, which all revisions share."""
+        resolved = [path.resolve() for path in files]
+        return cls(files, hashlib.sha256(b"\0".join(map(os.fsencode, resolved))).hexdigest()[:32])
+
+    @property
+    def name(self) -> str:
+        return f"{self.key}-{_DTYPE}-v{VERSION}.safetensors"
+
+    @property
+    def stamp(self) -> str:
+        return f"{self.key}-{_DTYPE}-v{VERSION}.json"
+
+    @property
+    def lock(self) -> str:
+        return f"{self.key}.lock"
+
+    def source_facts(self) -> list[list[Any]]:
+        """The files as they are now."""
+        return [[str(path.resolve()), *_facts(path.stat())] for path in self.files]
+
+
+def cache_folder() -> Path:
+    """Where all copies are. OSError for a user without a home."""
+    return cache_root() / FOLDER
+
+
+def cache_file(files: list[Path]) -> Path:
+    """The copy of these weights, whether it is there or not."""
+    return cache_folder() / _Copy.of(files).name
 
 
 def quantised(folder: Path, files: list[Path], config: ModelConfig) -> PackedFile | None:
@@ -60,23 +92,12 @@ def quantised(folder: Path, files: list[Path], config: ModelConfig) -> PackedFil
     """
     if sum(path.stat().st_size for path in files) < MIN_SOURCE_BYTES:
         return None
-    path = cache_file(folder, files)
-    found = _trusted(path, files, config)
-    if found is not None:
-        return found
-    source_config, tensors = read_source(files, config)
     try:
-        path.parent.mkdir(exist_ok=True)
-        with locked(path.parent / "lock", PATIENCE_S):
-            found = _trusted(path, files, config)  # made by another process in the meantime
-            if found is not None:
-                return found
-            _remove_leftovers(path)
-            _write(path, files, config, source_config, tensors)
-            return _config_of(read_packed(path), config)
+        with own_folder(FOLDER) as held:
+            return _found_or_made(held, _Copy.of(files), config)
     except OSError as error:
         warnings.warn(
-            f"expected to keep the int8 copy of {folder} in {path.parent}, found that it cannot be written "
+            f"expected to keep the int8 copy of {folder} in a cache of your own, found that it cannot be written "
             f"({error.strerror or error}); every load will quantise again until it can",
             CacheWarning,
             stacklevel=2,
@@ -84,37 +105,56 @@ def quantised(folder: Path, files: list[Path], config: ModelConfig) -> PackedFil
         return None
 
 
-def _write(path: Path, files: list[Path], config: ModelConfig, source_config: ModelConfig, tensors: Tensors) -> None:
+def _found_or_made(held: HeldFolder, copy: _Copy, config: ModelConfig) -> PackedFile:
+    found = _trusted(held, copy, config)
+    if found is not None:
+        return found
+    source_config, tensors = read_source(copy.files, config)
+    with locked(held, copy.lock, PATIENCE_S):
+        found = _trusted(held, copy, config)  # made by another process in the meantime
+        if found is not None:
+            return found
+        _clean(held, copy)
+        _write(held, copy, config, source_config, tensors)
+        return _config_of(read_packed(held.path / copy.name), config)
+
+
+def _write(held: HeldFolder, copy: _Copy, config: ModelConfig, source_config: ModelConfig, tensors: Tensors) -> None:
     """The copy, then its stamp. The source is hashed by another thread while this one packs."""
-    stamp = _stamp(files)
-    with fingerprint_meanwhile(files) as source_sha256:
+    source = copy.source_facts()
+    with fingerprint_meanwhile(copy.files) as source_sha256, replacing_in(held, copy.name, 0o600) as file:
         packed = packed_tensors(source_config, tensors, _DTYPE)
-        write_packed(
-            path,
+        write_packed_to(
+            file,
             source_config,
             _DTYPE,
             source_sha256,
             shown(packed, packed_table(source_config, _DTYPE), "Quantising, once"),
             {"source_config": _digest(config)},
         )
-    _write_stamp(path, stamp)
+    _write_stamp(held, copy, source, header_sha256(held.path / copy.name))
 
 
-def _trusted(path: Path, files: list[Path], config: ModelConfig) -> PackedFile | None:
-    """The copy if it is whole and was made of these files with this config."""
+def _trusted(held: HeldFolder, copy: _Copy, config: ModelConfig) -> PackedFile | None:
+    """The copy if this user made it, it is whole, and it was made of these files with this config."""
     try:
-        packed = read_packed(path)
+        stamp = _read_stamp(held, copy)
+        facts = _own_facts(held, copy.name)
+        packed = read_packed(held.path / copy.name)
         if packed.dtype != _DTYPE or packed.metadata.get("source_config") != _digest(config):
             return None
-        stamp = _stamp(files)
-        if _read_stamp(path) == {"source": stamp, "copy": _facts(path)}:
+        source = copy.source_facts()
+        if stamp["copy"] == facts and stamp["source"] == source:
             return _config_of(packed, config)
-        if packed.metadata.get("data_sha256") != data_sha256(path) or packed.source_sha256 != fingerprint_of(files):
+        path = held.path / copy.name
+        if header_sha256(path) != stamp["sha256"] or data_sha256(path) != packed.metadata.get("data_sha256"):
             return None
-    except (CheckpointError, OSError):
+        if packed.source_sha256 != fingerprint_of(copy.files):
+            return None
+    except (CheckpointError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     with contextlib.suppress(OSError):  # a read-only cache is as good, only slower
-        _write_stamp(path, stamp)
+        _write_stamp(held, copy, source, stamp["sha256"])
     return _config_of(packed, config)
 
 
@@ -128,37 +168,52 @@ def _digest(config: ModelConfig) -> str:
     return json.dumps(config.architecture() | {"recipe": RECIPE}, sort_keys=True)
 
 
-def _facts(path: Path) -> list[int]:
+def _facts(status: os.stat_result) -> list[int]:
     """What changes when a file is written, replaced or given another time: no reading needed."""
-    status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def _stamp(files: list[Path]) -> list[list[int]]:
-    return [_facts(path) for path in files]
+def _own_facts(held: HeldFolder, name: str) -> list[int]:
+    status = held.status(name)
+    check_own(status, held.path / name)
+    return _facts(status)
 
 
-def _stamp_file(path: Path) -> Path:
-    return path.with_suffix(".json")
+def _read_stamp(held: HeldFolder, copy: _Copy) -> dict[str, Any]:
+    stamp = json.loads(read_own(held, copy.stamp, _STAMP_BYTES))
+    if not isinstance(stamp, dict):
+        raise ValueError(f"expected a JSON object in {held.path / copy.stamp}, found another value")
+    return stamp
 
 
-def _read_stamp(path: Path) -> object:
+def _write_stamp(held: HeldFolder, copy: _Copy, source: list[list[Any]], sha256: str) -> None:
+    stamp = {"source": source, "copy": _own_facts(held, copy.name), "sha256": sha256}
+    with replacing_in(held, copy.stamp, 0o600) as file:
+        file.write(json.dumps(stamp).encode())
+
+
+def _clean(held: HeldFolder, copy: _Copy) -> None:
+    """Remove what killed processes left, this copy in other versions of the format, and copies without a source."""
+    keys: dict[str, list[str]] = {}
+    for name in held.names():
+        if match := _NAME.fullmatch(name):
+            keys.setdefault(match[1], []).append(name)
+    for name in keys.pop(copy.key, []):
+        if name != copy.lock:
+            held.remove(name)
+    for key, names in keys.items():
+        other = _Copy([], key)
+        with contextlib.suppress(OSError), locked(held, other.lock, 0.0):
+            if _is_orphan(held, other):
+                remove_leftovers(held, other.name)
+                for name in {*names, other.lock}:
+                    held.remove(name)
+
+
+def _is_orphan(held: HeldFolder, copy: _Copy) -> bool:
+    """Whether a source is gone: its folder was deleted or moved."""
     try:
-        return json.loads(_stamp_file(path).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def _write_stamp(path: Path, stamp: list[list[int]]) -> None:
-    with replacing(_stamp_file(path)) as file:
-        file.write(json.dumps({"source": stamp, "copy": _facts(path)}).encode())
-
-
-def _remove_leftovers(path: Path) -> None:
-    """What killed processes left half written, and copies of these files in another version of the format."""
-    key = path.name.partition("-")[0]
-    for other in [*path.parent.glob(f".*{TEMPORARY}"), *path.parent.glob(f"{key}-*")]:
-        with contextlib.suppress(OSError):
-            other.unlink()
-    with contextlib.suppress(OSError):
-        (path.parent / ".gitignore").write_text("*\n")
+        paths = [Path(fact[0]) for fact in _read_stamp(held, copy)["source"]]
+        return any(not path.exists() for path in paths)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return True  # without a stamp, a copy is never used again

@@ -40,6 +40,13 @@ def fingerprint_meanwhile(files: list[Path]) -> Iterator[Callable[[], str]]:
         yield pool.submit(fingerprint_of, files).result
 
 
+def header_sha256(path: Path) -> str:
+    """SHA-256 of the header of a safetensors file that has been validated."""
+    with path.open("rb") as file:
+        length = file.read(8)
+        return hashlib.sha256(length + file.read(int.from_bytes(length, "little"))).hexdigest()
+
+
 def data_sha256(path: Path) -> str:
     """SHA-256 of what follows the header of a safetensors file."""
     with path.open("rb") as file:

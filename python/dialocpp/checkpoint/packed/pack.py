@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 Table = dict[str, tuple[str, tuple[int, ...]]]
 DTYPES = ("float32", "float16", "int8")
 
-# To be raised whenever `packed_tensors` gives other numbers for the same source: kept copies are then made anew.
+# To be raised whenever `packed_tensors` gives other numbers for the same source: kept copies are then made again.
 RECIPE = 1
 
 _LANES = 16
@@ -57,7 +57,7 @@ def packed_tensors(config: ModelConfig, source: Mapping[str, StoredTensor], dtyp
             yield spec.name, pad_lanes(array)
         else:
             yield from _linear(spec.name, array, True, dtype).items()
-        source[spec.name].forget()
+        source[spec.name].release_pages()
 
 
 def packed_table(config: ModelConfig, dtype: str) -> Table:

@@ -1,14 +1,12 @@
-"""How is a packed checkpoint written so that a reader sees the whole of it or nothing?"""
+"""How is a packed checkpoint written, tensor by tensor?"""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -17,11 +15,11 @@ import numpy as np
 
 from dialocpp.checkpoint.config import ModelConfig
 from dialocpp.checkpoint.mapped import ITEM_BYTES, numpy_dtype
+from dialocpp.checkpoint.own_files.whole_file import replacing
 
 from .format import FORMAT, VERSION, header_bytes
 from .pack import Array, packed_table
 
-TEMPORARY = ".tmp"
 _LATER = "0" * 64  # a hash that is known only when the data is written
 
 
@@ -31,12 +29,24 @@ def write_packed(
     dtype: str,
     source_sha256: Callable[[], str],
     tensors: Iterable[tuple[str, Array]],
+) -> None:
+    """Write a packed file that readers see only when it is whole. OSError if the folder cannot be written."""
+    with replacing(path) as file:
+        write_packed_to(file, config, dtype, source_sha256, tensors)
+
+
+def write_packed_to(
+    file: BinaryIO,
+    config: ModelConfig,
+    dtype: str,
+    source_sha256: Callable[[], str],
+    tensors: Iterable[tuple[str, Array]],
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `packed_tensors`' output as it comes, so that one tensor at a time is in memory.
+    """Write `packed_tensors`' output to a new file as it comes, so that one tensor at a time is in memory.
 
-    `source_sha256` is called when all tensors are written: it may still be under way until then. `extra` goes
-    to the metadata. OSError if the disk is full or the folder cannot be written.
+    `source_sha256` is called when all tensors are written: it may still be under way until then. `extra` goes to the
+    metadata. OSError if the disk is full.
     """
     from dialocpp import __version__  # not above: the package imports this file while it starts
 
@@ -52,38 +62,21 @@ def write_packed(
         **(extra or {}),
     }
     digest = hashlib.sha256()
-    with replacing(path) as file:
-        header = header_bytes(metadata, table)
-        _reserve(file, len(header) + sum(prod(shape) * ITEM_BYTES[stored] for stored, shape in table.values()))
-        file.write(header)
-        for (name, array), (expected, (stored, shape)) in zip(tensors, table.items(), strict=True):
-            if (name, array.dtype, array.shape) != (expected, numpy_dtype(stored), shape):
-                raise ValueError(
-                    f"expected {expected} {stored} {shape}, found {name} {array.dtype} {array.shape}; "
-                    "give the tensors as packed_tensors yields them"
-                )
-            content = np.ascontiguousarray(array).data
-            file.write(content)
-            digest.update(content)
-        file.seek(0)
-        hashes = {"source_sha256": source_sha256(), "data_sha256": digest.hexdigest()}
-        file.write(header_bytes(metadata | hashes, table))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes `path`'s place when the block ends, whole and on the disk; nothing on an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    _sync_folder(path.parent)
+    header = header_bytes(metadata, table)
+    _reserve(file, len(header) + sum(prod(shape) * ITEM_BYTES[stored] for stored, shape in table.values()))
+    file.write(header)
+    for (name, array), (expected, (stored, shape)) in zip(tensors, table.items(), strict=True):
+        if (name, array.dtype, array.shape) != (expected, numpy_dtype(stored), shape):
+            raise ValueError(
+                f"expected {expected} {stored} {shape}, found {name} {array.dtype} {array.shape}; "
+                "give the tensors as packed_tensors yields them"
+            )
+        content = np.ascontiguousarray(array).data
+        file.write(content)
+        digest.update(content)
+    file.seek(0)
+    hashes = {"source_sha256": source_sha256(), "data_sha256": digest.hexdigest()}
+    file.write(header_bytes(metadata | hashes, table))
 
 
 def _reserve(file: BinaryIO, size: int) -> None:
@@ -94,13 +87,3 @@ def _reserve(file: BinaryIO, size: int) -> None:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the new name survive a power cut, where folders can be synced."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
