@@ -20,13 +20,12 @@ namespace {
 
 #include "kernels/arm/vec_neon.inl"
 #include "kernels/arm/acc_neon.inl"
-#include "kernels/arm/lanes.inl"
 
 // SDOT takes signed bytes on both sides.
 constexpr int kOffset = 128;
 
-template <int R, int U>
-DIALO_INLINE Rows<R> acts_load(const uint8_t* a, int64_t) {
+template <int R>
+DIALO_INLINE Rows<R> rows_for_dot(const uint8_t* a) {
   Rows<R> rows = rows_load<R>(a);
   for (uint8x16_t& q : rows.q) q = veorq_u8(q, vdupq_n_u8(0x80));
   return rows;
@@ -36,9 +35,12 @@ DIALO_INLINE int32x4_t dot4(int32x4_t sum, int8x16_t w, uint8x16_t rows) {
   return vdotq_laneq_s32(sum, w, vreinterpretq_s8_u8(rows), Lane);
 }
 
-// 32 registers: 16 accumulators (4 × 1 × 4), more than latency × throughput of the dot product; four of weights, one of
-// four rows' activations, and the next step's. Four rows divide the packed tile of eight: six would leave two.
-constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 3;
+#include "kernels/arm/lanes.inl"
+
+// 32 registers: 16 accumulators (4 × 1 × 4), more than latency × throughput of the dot product; eight of weights and two
+// of activations, two groups of inputs. Four rows divide the packed tile of eight: six would leave two. One row alone
+// waits for memory, not for registers: 8 accumulators hide the latency.
+constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 2;
 constexpr bool kTileAhead = false;
 
 #include "kernels/body/tile.inl"

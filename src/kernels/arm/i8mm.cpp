@@ -19,12 +19,11 @@ namespace {
 
 #include "kernels/arm/vec_neon.inl"
 #include "kernels/arm/acc_neon.inl"
-#include "kernels/arm/lanes.inl"
 
 constexpr int kOffset = 0;
 
-template <int R, int U>
-DIALO_INLINE Rows<R> acts_load(const uint8_t* a, int64_t) {
+template <int R>
+DIALO_INLINE Rows<R> rows_for_dot(const uint8_t* a) {
   return rows_load<R>(a);
 }
 template <int Lane>
@@ -32,7 +31,11 @@ DIALO_INLINE int32x4_t dot4(int32x4_t sum, int8x16_t w, uint8x16_t rows) {
   return vsudotq_laneq_s32(sum, w, rows, Lane);
 }
 
-constexpr int kI8Rows = 8, kI8Blocks = 1, kI8RowBlocks = 3;
+#include "kernels/arm/lanes.inl"
+
+// 32 registers: 16 accumulators, of 8 rows × 8 outputs in two passes over a block or of 4 rows × 16; four of weights, four
+// of activations, and what they are zipped from. With 8 rows each zipped register of weights serves four products.
+constexpr int kI8Rows = 8, kI8Blocks = 1, kI8RowBlocks = 2;
 constexpr bool kTileAhead = false;
 
 #include "kernels/body/tile.inl"
