@@ -99,7 +99,7 @@ def _faults(session: ChatSession, replies: Sequence[Reply], turn: int) -> Iterat
         yield "the model's positions are exceeded"
     tokens = session.settings.history_tokens(session.generation_config, model.config.n_positions)
     message = len(model.tokenizer.encode(session.history[2 * turn]["content"])) + 1
-    if reply.usage.prompt_tokens > session._pinned + max(tokens, message):
+    if reply.usage.prompt_tokens > session.pinned_tokens + max(tokens, message):
         yield f"{reply.usage.prompt_tokens} tokens exceed the window of {tokens}"
 
 

@@ -1,5 +1,9 @@
 """Which errors can dialocpp raise? A bad argument is a ValueError or TypeError; all else is one of these."""
 
+from __future__ import annotations
+
+import reprlib
+
 
 class DialocppError(Exception):
     """Base of every error that is not about an argument."""
@@ -19,3 +23,14 @@ class CapacityError(DialocppError):
 
 class BackendError(DialocppError):
     """This machine cannot do what was asked for, such as an instruction set that it lacks. From the core."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_LONGEST = 200
+
+
+def brief(value: object) -> str:
+    """A value as an error shows it: its repr, cut to a length that one can read, whatever its size."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

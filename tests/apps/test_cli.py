@@ -89,7 +89,7 @@ def test_generation_options_reach_the_session() -> None:
 
 
 BAD_MESSAGES = {
-    "empty": (b"", b"is empty"),
+    "empty": (b"", b"found an empty one"),
     "long": (b"so " * 40_000, b"shorten"),
     "control": (b"a\x00b", b"U+0000"),
     "no UTF-8": (b"a\xffb", b"surrogate"),

@@ -23,13 +23,13 @@ class Scripted(scheduler.Scheduler):
     def __init__(self, model: Model, lines: Sequence[str]) -> None:
         super().__init__(model.runtime.engine)
         self._model, self.left = model, list(lines)
-        self._said: dict[int, list[int]] = {}
+        self._lines: dict[int, list[int]] = {}
         self.requests: list[Any] = []
 
     def submit(self, request: Any) -> None:
         super().submit(request)
         self.requests.append(request)
-        self._said[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.rules.eos_token_ids[0]]
+        self._lines[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.rules.eos_token_ids[0]]
 
     def next_token(self, request: Any) -> int | None:
         known = [*request.prompt, *request.generated]
@@ -38,7 +38,7 @@ class Scripted(scheduler.Scheduler):
         start = min(len(request.sequence), len(known) - 1)
         request.sequence.truncate(start)
         self.engine.step([_core.Work(request.sequence, known[start:], None)])
-        request.generated.append(self._said[id(request)].pop(0))
+        request.generated.append(self._lines[id(request)].pop(0))
         return request.generated[-1]
 
 
@@ -108,21 +108,10 @@ def test_a_greedy_reply_is_not_altered_unless_asked(model: Model, script: Script
     assert all(reply.retries == 0 for reply in replies)
     scripted = script("I like music.", "Hi.")
     assert chat.fork().reply("d").text == "I like music."
-    scripted = script("I like music.", "Hi.")
+    scripted = script("I like music.", "I like music.", "Hi.")
     chat = session(model, do_sample=False, echo_guard=True)
-    chat._turns, chat._exchanges = replies_of(model, "I like music.")
-    assert chat.reply("b").text == "Hi."
+    assert [chat.reply(line).text for line in ("a", "b")] == ["I like music.", "Hi."]
     assert scripted.left == []
-
-
-def replies_of(model: Model, *texts: str) -> tuple[list[Turn], list[Any]]:
-    from dialocpp.chat.transcript import Exchange
-
-    turns: list[Turn] = []
-    for text in texts:
-        for role, content in (("user", "a"), ("assistant", text)):
-            turns.append(Turn(role, content, tuple(model.tokenizer.encode(content))))  # type: ignore[arg-type]
-    return turns, [Exchange()] * len(texts)
 
 
 def test_after_a_refused_greedy_reply_the_next_is_drawn(model: Model) -> None:
@@ -327,12 +316,12 @@ def test_bad_rankers(model: Model, script: Script) -> None:
     for values in ([1.0], [1.0, float("nan")]):
         script("One.", "Two.")
         chat = session(model, num_candidates=2, rankers=Fixed("odd", values))
-        with one_sentence(ValueError, "ranker odd must give 2 numbers"):
+        with one_sentence(ValueError, "ranker odd: expected 2 numbers"):
             chat.reply("a")
         assert chat.history == []
     with one_sentence(ValueError, "different names"):
         session(model, rankers=[longest, longest])
-    with one_sentence(TypeError, "A ranker must have"):
+    with one_sentence(TypeError, "a ranker with name and score"):
         session(model, rankers=[5])  # type: ignore[list-item]
 
 

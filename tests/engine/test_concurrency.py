@@ -128,7 +128,7 @@ def test_a_prompt_that_is_being_read_is_left_within_one_step(model: Model) -> No
         reader = in_a_thread(lambda: pieces.extend(stream))
         wait_for(hold.entered)
         closer = in_a_thread(stream.close)
-        until(lambda: stream._answer._stopped)
+        until(lambda: stream._task.stopped)
         hold.go.set()
         reader.join(PATIENCE)
         closer.join(PATIENCE)
@@ -163,7 +163,7 @@ def test_a_stream_that_another_thread_closes_ends_with_what_was_shown(model: Mod
             reader = in_a_thread(lambda pieces=pieces, stream=stream: pieces.extend(stream))  # type: ignore[misc]
             wait_for(hold.entered)
             closers = [in_a_thread(stream.close) for _ in range(2)]
-            until(lambda stream=stream: stream._answer._stopped)  # type: ignore[misc]
+            until(lambda stream=stream: stream._task.stopped)  # type: ignore[misc]
             hold.go.set()
             for thread in (reader, *closers):
                 thread.join(PATIENCE)

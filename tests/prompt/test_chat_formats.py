@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conversations import recorded, saved
 from dialocpp import ChatSession, Model
 from dialocpp.prompt.formats import FORMATS, resolve_format
 from dialocpp.prompt.turns import Dialogue, Piece, Special, Turn
@@ -117,11 +118,11 @@ def test_auto_takes_a_family_only_where_it_is_sure(tmp_path: Path) -> None:
 
 
 def test_wrong_formats(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with one_sentence(ValueError, "must be one of auto, dialogpt"):
+    with one_sentence(ValueError, "one of auto, dialogpt"):
         resolve_format("dialogtp", tokenizer, tmp_path, "")
     with one_sentence(ValueError, r"special token \[CLS\]"):
         resolve_format("gpt2-chitchat", tokenizer_with([]), tmp_path, "")
-    with one_sentence(ValueError, "needs a chat_template"):
+    with one_sentence(ValueError, "expected a chat_template"):
         resolve_format("template", tokenizer, tmp_path, "")
     for template, about in (("{% if %}", "broken"), ("{{ raise_exception('no system') }}", "no system")):
         (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
@@ -130,7 +131,7 @@ def test_wrong_formats(tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ ''.__class__.__mro__ }}"}))
     with one_sentence(ValueError, "failed"):
         resolve_format("template", tokenizer, tmp_path, "").encode(turns_of(tokenizer, "Hi"))
-    with one_sentence(TypeError, "gave 1.5"):
+    with one_sentence(TypeError, "found 1.5"):
         resolve_format(lambda dialogue: [1.5], tokenizer, tmp_path, "").encode(())  # type: ignore[list-item]
 
 
@@ -151,19 +152,23 @@ def folder_with_marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_session_in_each_format(folder_with_marks: Path) -> None:
+def test_a_session_in_each_format(folder_with_marks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model.from_pretrained(folder_with_marks, num_threads=1)
+    jobs = recorded(monkeypatch, model)
     assert ChatSession(model).chat_format == "personagpt"
     for name in FORMATS:
+        chat_format = resolve_format(name, model.tokenizer, folder_with_marks, "", ["I sing."])
         chat = ChatSession(model, seed=1, chat_format=name, persona=["I sing."], max_new_tokens=6)
         replies = [chat.reply(line) for line in ("Hi", "How are you?")]
         assert replies[1].usage.cached_tokens >= replies[0].usage.prompt_tokens
-        assert chat._format.encode(chat._turns[:3]) == chat._sequence.tokens[: replies[1].usage.prompt_tokens]
-        assert name != "gpt2-chitchat" or chat._format.end_token_ids == tuple(model.tokenizer.encode("[SEP]", True))
+        prompt = chat_format.encode(saved(chat).turns[:3])
+        assert prompt == jobs[-1].prompt == jobs[-1].sequence.tokens[: replies[1].usage.prompt_tokens]
+        assert name != "gpt2-chitchat" or chat_format.end_token_ids == tuple(model.tokenizer.encode("[SEP]", True))
 
 
-def test_a_user_s_function(folder_with_marks: Path) -> None:
+def test_a_user_s_function(folder_with_marks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model.from_pretrained(folder_with_marks, num_threads=1)
+    jobs = recorded(monkeypatch, model)
 
     def plain(dialogue: Dialogue) -> Iterator[Piece]:
         for turn in dialogue.turns:
@@ -175,6 +180,7 @@ def test_a_user_s_function(folder_with_marks: Path) -> None:
     chat = ChatSession(model, seed=1, chat_format=plain, max_new_tokens=4)
     assert chat.chat_format == "plain"
     reply = chat.reply("Hi")
-    ids = chat._sequence.tokens[: reply.usage.prompt_tokens]
+    ids = jobs[-1].sequence.tokens[: reply.usage.prompt_tokens]
+    assert ids == jobs[-1].prompt
     assert model.tokenizer.decode(ids) == f"user: <|sep|>Hi<|sep|>{END_OF_TEXT}"
     assert ids.count(model.tokenizer.encode("<|sep|>", special_tokens=True)[0]) == 1

@@ -72,7 +72,7 @@ def test_a_message_that_cannot_fit() -> None:
     window = Window.of(100, 20, 100, 1000)
     assert (window.reply, window.room) == (40, 60)
     assert window.with_message(lambda first: 60, 1, 0) == 0
-    with one_sentence(CapacityError, "41 tokens, but .* room for 39"):
+    with one_sentence(CapacityError, "at most 39 tokens, .* found 41 tokens"):
         window.with_message(lambda first: 62, 1, 0)
-    with one_sentence(CapacityError, "persona has 51 tokens"):
+    with one_sentence(CapacityError, "persona .* found 51 tokens"):
         Window.of(100, 51, 100, 10)

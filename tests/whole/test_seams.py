@@ -1,8 +1,6 @@
 """Do the parts agree where they meet: a batch and its readers, hooks and steps, guards and the running ahead?"""
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,26 +38,6 @@ def test_a_batch_stays_together_to_its_end(
     assert sizes[-length:] == [len(replies)] * length
 
 
-def test_who_steps_in_between_changes_no_reply(model: Model) -> None:
-    """A guarded stream has run ahead by as much as others have stepped; what it gives must not show that."""
-    expected = {}
-    for ahead in (0, 3, 40):
-        for seed in range(12):
-            chat = ChatSession(model, seed=seed, max_retries=1)
-            told = []
-            for line in [*LINES[:1] * 3, *LINES[1:]]:
-                stream = chat.stream(line)
-                other = ChatSession(model, seed=99)
-                if ahead:
-                    other.reply(LINES[0], max_new_tokens=ahead, min_new_tokens=ahead)
-                for _ in stream:
-                    pass
-                reply = stream.reply
-                candidates = [(c.text, c.token_ids, c.finish_reason, c.rejected_because) for c in reply.candidates]
-                told.append((reply.text, reply.token_ids, reply.finish_reason, candidates))
-            assert expected.setdefault(seed, told) == told, ahead
-
-
 # Functions of the caller
 
 
@@ -86,25 +64,11 @@ def test_a_plan_that_fails_is_its_owners_alone(model: Model) -> None:
     expected = str(ChatSession(model, seed=3).reply(LINES[0]))
     broken, chat = ChatSession(model), ChatSession(model, seed=3)
     stream = broken.stream(LINES[0])
-    request: Any = stream._answer._first
+    request: Any = stream._task._first_job
     request.rules = dataclasses.replace(request.rules, bans=lambda generated: 1 // 0)
     assert str(chat.reply(LINES[0])) == expected
     with pytest.raises(ZeroDivisionError):
         next(stream)
-
-
-def test_a_session_with_a_hook_is_saved_without_it(model: Model, tmp_path: Path) -> None:
-    def hook(tokens: list[int], logits: Any) -> None:
-        pass
-
-    chat = ChatSession(model, logits_processor=hook, seed=4)
-    chat.reply(LINES[0])
-    chat.save(tmp_path / "chat.json")
-    assert "logits_processor" in json.loads((tmp_path / "chat.json").read_text())["functions"]
-    with one_sentence(ValueError, "give logits_processor="):
-        ChatSession.load(tmp_path / "chat.json", model)
-    twin = ChatSession.load(tmp_path / "chat.json", model, logits_processor=hook)
-    assert str(twin.reply(LINES[1])) == str(chat.reply(LINES[1]))
 
 
 # Rules that leave nothing
@@ -141,29 +105,3 @@ def test_a_config_does_not_change_with_the_callers_list() -> None:
     config = GenerationConfig(stop_strings=stops)
     stops.append("b")
     assert config.stopping_strings == ("a",)
-
-
-def test_a_turn_holds_nothing_of_its_stop_string(model: Model) -> None:
-    chat = ChatSession(model, seed=6, do_sample=False)
-    whole = chat.fork().reply(LINES[0])
-    reply = chat.reply(LINES[0], stop_strings=[whole.text[5:9]])
-    assert (reply.finish_reason, reply.text) == ("stop", whole.text[:5])
-    assert model.tokenizer.decode(reply.token_ids) == reply.text
-    assert chat._turns[-1].token_ids == reply.token_ids
-
-
-def test_logprobs_are_of_the_replys_tokens(model: Model) -> None:
-    chat = ChatSession(model, seed=7, top_logprobs=0, reply_filter=lambda text: False, max_retries=0)
-    fallback = chat.reply(LINES[0])
-    assert (fallback.finish_reason, fallback.logprobs) == ("fallback", ())
-    stream = ChatSession(model, seed=7, top_logprobs=0, min_new_tokens=20).stream(LINES[0])
-    next(stream)
-    ChatSession(model, seed=8, min_new_tokens=20).reply(LINES[0])  # the stream runs ahead
-    stream.close()
-    assert [entry.token_id for entry in stream.reply.logprobs] == list(stream.reply.token_ids)
-
-
-def test_a_session_gives_one_reply(model: Model) -> None:
-    with one_sentence(ValueError, "give num_candidates"):
-        ChatSession(model, num_return_sequences=4)
-    assert ChatSession(model, rankers=[]).settings.num_candidates == 1

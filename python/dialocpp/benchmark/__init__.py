@@ -1,4 +1,4 @@
-"""How fast does a model run here? What `dialocpp bench` measures."""
+"""How fast does a model run here? May import `chat` and all rooms below it; `cli/bench.py` shows what it measures."""
 
 from .measure import Chat, Latency, Throughput, measure_chat, measure_latency, measure_throughput
 from .random_model import SHAPES, write_random_model

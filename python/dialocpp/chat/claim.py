@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Protocol
+
+from dialocpp.engine.after_fork import renew_after_fork
 
 
-class Claimable(Protocol):
-    """A session: its lock is another one in a child after fork(), and the claims of the parent are void there."""
+class Occupancy:
+    """One caller at a time: a second one gets an error instead of a broken history.
 
-    _busy: threading.Lock
+    In a child after fork() the session is free, and a claim of the parent's is void: its reply is the parent's.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        renew_after_fork(self)
+
+    def claim(self) -> Claim:
+        """The session for this caller, until the claim is released. RuntimeError while another one has it."""
+        return Claim(self)
+
+    def renew_after_fork(self) -> None:
+        """In a child after fork(): whoever held the lock stayed with the parent."""
+        self.lock = threading.Lock()
 
 
 class Claim:
-    """Holds a session for one caller; a second caller gets an error instead of a broken history."""
+    """Holds a session for one caller."""
 
-    def __init__(self, session: Claimable) -> None:
-        self._session = session
-        self._lock = session._busy
+    def __init__(self, occupancy: Occupancy) -> None:
+        self._occupancy = occupancy
+        self._lock = occupancy.lock
         self._held = False
         if not self._lock.acquire(blocking=False):
             raise RuntimeError(
-                "This session is in the middle of a reply; finish or close that stream first, "
-                "or fork() the session for a second conversation."
+                "expected a session that is free, found it in the middle of a reply; finish or close that stream "
+                "first, or fork() the session for a second conversation"
             )
         self._held = True
 
     @property
     def held(self) -> bool:
         """Until it is released. RuntimeError in a child after fork()."""
-        if self._held and self._session._busy is not self._lock:
-            raise RuntimeError("The parent process goes on with this reply; call reply or stream again for another.")
+        if self._held and self._occupancy.lock is not self._lock:
+            raise RuntimeError(
+                "expected the process that began this reply, found a child of it: the parent process goes on with "
+                "the reply; call reply or stream again for another"
+            )
         return self._held
 
     def release(self) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dialocpp.decoding.generation_config import GenerationConfig
+from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, GenerationConfig, override
 from dialocpp.prompt.formats import AUTO
 from dialocpp.prompt.turns import Layout
 from dialocpp.prompt.window import TRAINED_TOKENS
 
 from .guards import ReplyFilter, is_blank
+from .presets import preset_named
 
 # Neutral enough to follow anything; several, so that none comes twice in a row.
 FALLBACK = (
@@ -25,7 +27,7 @@ FALLBACK = (
 
 
 @dataclass(frozen=True)
-class ChatSettings:
+class ChatConfig:
     """A session's settings; immutable. TypeError or ValueError for a bad one.
 
     `num_candidates`: replies drawn at once, of which the best is given (a greedy reply has one).
@@ -49,23 +51,17 @@ class ChatSettings:
 
     def __post_init__(self) -> None:
         for name, least in (("num_candidates", 1), ("max_retries", 0), ("window_tokens", 1)):
-            value = getattr(self, name)
-            if name == "window_tokens" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, but is {value!r}.")
-            if value < least:
-                raise ValueError(f"{name} must be {least} or more, but is {value}.")
+            _check_count(name, getattr(self, name), least)
         if self.echo_guard is not None and not isinstance(self.echo_guard, bool):
-            raise TypeError(f"echo_guard must be True, False or None, but is {self.echo_guard!r}.")
+            raise TypeError(f"expected echo_guard to be True, False or None, found {self.echo_guard!r}; give one")
         for name in ("fallback", "persona"):
             object.__setattr__(self, name, _texts(name, getattr(self, name)))
         if not self.fallback:
-            raise ValueError("fallback must hold at least one phrase; a reply is never empty.")
+            raise ValueError("expected a phrase in fallback, found none; give one or more, for a reply is never empty")
         if self.reply_filter is not None and not callable(self.reply_filter):
             object.__setattr__(self, "reply_filter", _texts("reply_filter", self.reply_filter))
         if not isinstance(self.chat_format, str) and not callable(self.chat_format):
-            raise TypeError(f"chat_format must be a name or a function, but is {self.chat_format!r}.")
+            raise TypeError(f"expected chat_format to be a name or a function, found {self.chat_format!r}; give one")
 
     def history_tokens(self, config: GenerationConfig, positions: int) -> int:
         """The soft window of a reply with this config, in tokens of history."""
@@ -88,17 +84,44 @@ class ChatSettings:
     def as_data(self) -> dict[str, Any]:
         """What can be written to a file: all but the functions."""
         left_out = self.functions()
-        fields = dataclasses.fields(self)
-        return {field.name: getattr(self, field.name) for field in fields if field.name not in left_out}
+        return {name: getattr(self, name) for name in CHAT_ARGUMENTS if name not in left_out}
 
 
-SETTINGS = frozenset(field.name for field in dataclasses.fields(ChatSettings))
+CHAT_ARGUMENTS = tuple(field.name for field in dataclasses.fields(ChatConfig))
+
+
+def split_arguments(
+    config: GenerationConfig | None, preset: str | None, arguments: dict[str, Any]
+) -> tuple[ChatConfig, GenerationConfig]:
+    """A session's two kinds of arguments, told apart; TypeError names the nearest known one for an unknown one."""
+    if config is not None and preset is not None:
+        raise TypeError("expected a preset or a generation_config, found both; leave one of them out")
+    mine: dict[str, Any] = {}
+    if preset is not None:
+        row = preset_named(preset)
+        config, mine = row.generation_config, {"num_candidates": row.num_candidates}
+    mine |= {name: value for name, value in arguments.items() if name in CHAT_ARGUMENTS}
+    generation = {name: value for name, value in arguments.items() if name not in CHAT_ARGUMENTS}
+    for name in generation.keys() - ARGUMENTS:
+        near = difflib.get_close_matches(name, {*CHAT_ARGUMENTS, *ARGUMENTS}, n=1)
+        if near and near[0] in CHAT_ARGUMENTS:
+            raise TypeError(f"expected an argument of ChatSession, found {name!r}; did you mean {near[0]!r}?")
+    return ChatConfig(**mine), override(CHAT if config is None else config, generation)
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if name == "window_tokens" and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected {name} to be an integer, found {value!r}; give one from {least} on")
+    if value < least:
+        raise ValueError(f"expected {name} to be {least} or more, found {value}; give a larger number")
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, (list, tuple, set, frozenset)) or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{name} must be a text or a list of texts, but is {value!r}.")
+        raise TypeError(f"expected {name} to be a text or a list of texts, found {value!r}; convert it first")
     if any(is_blank(text) for text in texts):
-        raise ValueError(f"{name} must hold texts that are not empty, but has {value!r}.")
+        raise ValueError(f"expected {name} to hold texts that show something, found {value!r}; leave out the empty one")
     return tuple(sorted(texts)) if isinstance(texts, (set, frozenset)) else tuple(texts)

@@ -65,7 +65,7 @@ class Guard:
         echo: bool,
         reply_filter: ReplyFilter | None,
     ) -> Guard:
-        """Guards the bot's visible turns, the user's message, and the bot's previous turn, be it out of sight."""
+        """Guards the bot's visible turns, the user's message, and the bot's previous turn, visible or not."""
         said = [turn.content for turn in visible if turn.role == "assistant"] + [message, previous]
         long = [sentence for text in said for sentence in _ENDED.split(text) if len(words_of(sentence)) >= _SENTENCE]
         return cls(

@@ -25,7 +25,7 @@ class Preset:
         return override(GREEDY, self.generation)
 
 
-DEFAULT = "default"
+DEFAULT, BY_REVERSE = "default", "paper-mmi"
 
 PRESETS = {
     DEFAULT: Preset("this library's own: sampling that does not loop", dataclasses.asdict(CHAT)),
@@ -34,7 +34,7 @@ PRESETS = {
     "paddle": Preset("PaddleNLP's demo", {"do_sample": True, "top_k": 5, "max_new_tokens": 32}),
     # At least a token: the most probable reply of all is often to say nothing.
     "paper-beam": Preset("the paper's beam search (arXiv:1911.00536)", {"num_beams": 10, "min_new_tokens": 1}),
-    "paper-mmi": Preset(
+    BY_REVERSE: Preset(
         "the paper's 16 samples, ranked by a reverse model (arXiv:1911.00536)",
         {"do_sample": True, "top_k": 10},
         num_candidates=16,
@@ -51,6 +51,6 @@ def preset_named(name: str) -> Preset:
     """The row of that name; ValueError names the nearest one."""
     if name not in PRESETS:
         near = difflib.get_close_matches(str(name), PRESETS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(PRESETS)}."
-        raise ValueError(f"There is no preset {name!r}; {hint}")
+        hint = f"did you mean {near[0]!r}?" if near else "name one of them"
+        raise ValueError(f"expected a preset of {', '.join(PRESETS)}, found {name!r}; {hint}")
     return PRESETS[name]

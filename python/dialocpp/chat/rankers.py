@@ -47,7 +47,7 @@ class AntiLM:
     """log P(reply | context) − weight · log P(the reply's first tokens), by the model that speaks.
 
     Li et al. 2016 (arXiv:1510.03055, section 4.5.1): what is probable after anything is no answer to this. Only the
-    first `tokens` are held against a reply, for behind them its grammar would suffer. Needs no second model.
+    first `tokens` are held against a reply, for with more of them its grammar would suffer. Needs no second model.
     """
 
     model: Model

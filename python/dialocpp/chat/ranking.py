@@ -55,7 +55,7 @@ class Ranking:
         weighted = tuple((_as_ranker(ranker), float(weight)) for ranker, weight in pairs)
         names = [ranker.name for ranker, _ in weighted]
         if len(set(names)) < len(names):
-            raise ValueError(f"Rankers must have different names, but there are {', '.join(names)}.")
+            raise ValueError(f"expected rankers with different names, found {', '.join(names)}; give each its own")
         return cls(weighted)
 
     def also(self, ranker: Ranker, weight: float = 1.0) -> Ranking:
@@ -76,8 +76,8 @@ class Ranking:
             values = [float(value) for value in ranker.score(context, different)]
             if len(values) != len(different) or any(map(math.isnan, values)):
                 raise ValueError(
-                    f"The ranker {ranker.name} must give {len(different)} numbers, one for each candidate, "
-                    f"but gave {values}."
+                    f"ranker {ranker.name}: expected {len(different)} numbers, one for each candidate, found {values}; "
+                    "let its score() give one for each"
                 )
             by_text = dict(zip((candidate.text for candidate in different), values, strict=True))
             for mine, candidate in zip(scores, candidates, strict=True):
@@ -92,4 +92,4 @@ def _as_ranker(ranker: Any) -> Ranker:
         return ranker
     if callable(ranker):
         return FunctionRanker(ranker, getattr(ranker, "__name__", "function"))
-    raise TypeError(f"A ranker must have name and score(), or be a function, but is {ranker!r}.")
+    raise TypeError(f"expected a ranker with name and score(), or a function, found {ranker!r}; give one of these")

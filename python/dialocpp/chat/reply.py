@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 from dialocpp.engine.results import Generation
 
+# Reasons for a reply's end beside those of a Request: what followed had been said before; nothing would do and a set
+# phrase was given; the caller left.
+GUARD, FALLBACK, CANCELLED = "guard", "fallback", "cancelled"
+
 
 @dataclass(frozen=True)
 class Candidate:

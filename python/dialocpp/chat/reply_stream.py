@@ -1,4 +1,4 @@
-"""What does one hold while an answer is written? An iterator over its pieces, and the claim on its session."""
+"""What does one hold while a reply is written? An iterator over its pieces, and the claim on its session."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from contextlib import suppress
 from types import TracebackType
 
 from .claim import Claim
-from .reply import Reply
-from .reply_task import CANCELLED, Answer
+from .reply import CANCELLED, Reply
+from .reply_task import ReplyTask
 
 
 class ReplyStream:
-    """An answer in the making: an iterator over its pieces; `reply` tells the rest once it has ended."""
+    """A reply in the making: an iterator over its pieces; `reply` tells the rest once it has ended."""
 
-    def __init__(self, claim: Claim, answer: Answer, commit: Callable[[Answer, str], Reply]) -> None:
-        self._claim = claim  # released when the answer ends
-        self._answer = answer
-        self._commit = commit  # makes the answer a turn of its session
+    def __init__(self, claim: Claim, task: ReplyTask, commit: Callable[[ReplyTask, str], Reply]) -> None:
+        self._claim = claim  # released when the reply ends
+        self._task = task
+        self._commit = commit  # makes the reply a turn of its session
         self._reply: Reply | None = None
         self._using = threading.RLock()  # reentrant: the collector may strike anywhere
-        # The generator knows the answer and not the stream: so the last reference to a stream closes it at once.
-        self._pieces = answer.pieces()
+        # The generator knows the task and not the stream: so the last reference to a stream closes it at once.
+        self._pieces = task.pieces()
 
     @property
     def reply(self) -> Reply:
         """The finished reply; RuntimeError while it is still being written or when nothing came of it."""
         if self._reply is None:
-            raise RuntimeError("There is no reply yet; iterate to the end of the stream first.")
+            raise RuntimeError("expected a finished reply, found no reply yet; iterate to the end of the stream first")
         return self._reply
 
     def __iter__(self) -> ReplyStream:
@@ -49,7 +49,7 @@ class ReplyStream:
                 self.close()
                 raise
             if piece is None:
-                self._finish(self._answer.finish_reason or CANCELLED)
+                self._finish(self._task.finish_reason or CANCELLED)
                 raise StopIteration
             return piece
 
@@ -67,7 +67,7 @@ class ReplyStream:
 
     def stop(self) -> None:
         """Ask for the end and return at once: whoever reads the stream comes to it after the current step."""
-        self._answer.stop()
+        self._task.stop()
 
     def __enter__(self) -> ReplyStream:
         return self
@@ -85,15 +85,15 @@ class ReplyStream:
     def _take_back(self) -> None:
         """After an error: as if nothing had been said."""
         try:
-            self._answer.forget()
+            self._task.free()
         finally:
             self._claim.release()
 
     def _finish(self, reason: str) -> None:
         try:
-            self._answer.close()
-            if reason != CANCELLED or self._answer.text:
-                self._reply = self._commit(self._answer, reason)
-            self._answer.forget()
+            self._task.close()
+            if reason != CANCELLED or self._task.text:
+                self._reply = self._commit(self._task, reason)
+            self._task.free()
         finally:
             self._claim.release()

@@ -9,24 +9,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from dialocpp.checkpoint.own_files.held_folder import HeldFolder
+from dialocpp.checkpoint.own_files.whole_file import keep_permissions, replacing_in
 from dialocpp.decoding.generation_config import GenerationConfig
+from dialocpp.errors import brief
 from dialocpp.prompt.turns import Turn
+from dialocpp.text.tokenizer import Tokenizer
+
+from .history import Exchange
+from .presets import preset_named
 
 _FORMAT = "dialocpp.chat"
 _VERSION = 2
+_REASON_CHARACTERS = 120
+MAX_BYTES = 1 << 26  # of a file: a conversation of a month
 
+# Not to wait for a pipe's other end.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
-@dataclass(frozen=True)
-class Exchange:
-    """What a message and its reply were said under: the oldest turn that was visible, and the attempt that stayed."""
-
-    first_visible: int = 0
-    attempt: int = 0
+# What a file cannot hold and names instead.
+FUNCTIONS = frozenset(("reply_filter", "chat_format", "rankers", "reverse", "logits_processor"))
 
 
 @dataclass(frozen=True)
@@ -48,58 +55,130 @@ class Transcript:
 
 
 def write(path: Path, transcript: Transcript) -> None:
-    """Write a transcript so that a crash leaves the old file or the new one."""
+    """Write a transcript so that a crash leaves the old file or the new one.
+
+    The file keeps its permissions. A link stays one: what it leads to is written. ValueError for a place that is no
+    file, such as a device, and for a text that no file can hold; OSError if it cannot be written.
+    """
     content = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(transcript)}
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to save {path.name} in; create it first.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        data = (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"expected texts that UTF-8 can hold, found the lone surrogate {error.object[error.start]!r} in one; "
+            "remove it and save again"
+        ) from None
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"expected a folder {path.parent} to save {path.name} in, found none; create it first")
+    with HeldFolder.at(path.parent) as folder:
+        kept = _kept(folder, path)
+        with replacing_in(folder, path.name, 0o666 if kept is None else 0o600) as file:
+            file.write(data)
+            if kept is not None:
+                keep_permissions(file, kept)
+
+
+def _kept(folder: HeldFolder, path: Path) -> os.stat_result | None:
+    """The status of the file that is to be replaced, if there is one."""
+    try:
+        status = folder.status(path.name)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"expected a file to save to, found {_kind(status)} {path}; give another name")
+    return status
+
+
+def _kind(status: os.stat_result) -> str:
+    kinds = {stat.S_IFDIR: "the folder", stat.S_IFIFO: "the pipe", stat.S_IFSOCK: "the socket"}
+    return kinds.get(stat.S_IFMT(status.st_mode), "the device")
+
+
+def _content(path: Path) -> bytes:
+    """What is in a regular file of a bounded size; a pipe or a device could go on for ever."""
+    with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_saved(path, _kind(status))
+        content: bytes = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise _not_saved(path, f"a file of more than {MAX_BYTES} bytes")
+    return content
 
 
 def read(path: Path) -> Transcript:
     """Read a transcript; ValueError says what is wrong with the file."""
+    data = _content(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a saved conversation: it is no JSON ({error}).") from None
+        content = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
+    except RecursionError:
+        raise _not_saved(path, "brackets that are nested too deep") from None
+    except ValueError as error:  # Python's own too, for a number of thousands of digits
+        raise _not_saved(path, f"a file that is not JSON ({str(error).split(';')[0]})") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"{path} is not a saved conversation: it lacks format {_FORMAT!r}.")
+        raise _not_saved(path, f"a file without the format {_FORMAT!r}")
     if content.get("version") != _VERSION:
         raise ValueError(
-            f"{path} has version {content.get('version')!r}, but this release reads version {_VERSION}; "
-            "use the release that wrote it."
+            f"{path}: expected a conversation of version {_VERSION}, found version {brief(content.get('version'))}; "
+            "use the release of dialocpp that wrote it"
         )
     try:
         return _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is a damaged conversation: {error!r}.") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {error}".split(". ")[0]
+        raise damaged(path, reason if len(reason) < _REASON_CHARACTERS else f"{reason[:_REASON_CHARACTERS]}…") from None
+
+
+def check_ids(path: Path, saved: Transcript, tokenizer: Tokenizer) -> None:
+    """ValueError if a turn's tokens say other things than its text: the model would read what nobody sees.
+
+    They are the text's own or, of a reply, those that were drawn for it. One that was stopped may have been drawn on
+    into a stop string that was not shown.
+    """
+    stops = saved.generation_config.stop_strings or ()
+    for index, turn in enumerate(saved.turns):
+        if turn.token_ids == tuple(tokenizer.encode(turn.content)):
+            continue
+        stream = tokenizer.stream(skip_special_tokens=True)
+        said = "".join(map(stream.push, turn.token_ids)) + stream.flush()
+        rest = said.removeprefix(turn.content)
+        is_its = said.startswith(turn.content) and (not rest or any(stop.startswith(rest) for stop in stops))
+        if turn.role == "user" or not is_its:
+            raise damaged(path, f"turn {index} with tokens that are not those of its text")
+
+
+def damaged(path: Path, what: str) -> ValueError:
+    """The error for a conversation's file that does not hold what it should."""
+    return ValueError(f"{path}: expected a whole conversation, found a damaged one ({what}); load another copy of it")
+
+
+def _not_saved(path: Path, found: str) -> ValueError:
+    return ValueError(f"{path}: expected a saved conversation, found {found}; give one that ChatSession.save wrote")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"expected a number, found {name}", name, 0)
 
 
 def _parse(content: dict[str, Any]) -> Transcript:
+    _check_texts(content)
     turns = tuple(_turn(turn, index) for index, turn in enumerate(content["turns"]))
     exchanges = tuple(
         Exchange(_count(item["first_visible"]), _count(item["attempt"])) for item in content["exchanges"]
     )
     if len(turns) != 2 * len(exchanges):
-        raise ValueError("turns do not come in pairs with an exchange each")
+        raise ValueError("turns that do not come in pairs with an exchange each")
     if any(exchange.first_visible > 2 * index for index, exchange in enumerate(exchanges)):
-        raise ValueError("first_visible lies behind its exchange")
-    if not all(isinstance(name, str) for name in content["functions"]):
-        raise ValueError("functions are no names")
-    preset = content["preset"]
+        raise ValueError("a first_visible after its exchange")
+    if not set(content["functions"]) <= FUNCTIONS:
+        raise ValueError("functions that are not a session's")
+    if content["preset"] is not None:
+        preset_named(content["preset"])
     return Transcript(
-        model=str(content["model"]),
-        fingerprint=str(content["fingerprint"]),
-        preset=None if preset is None else str(preset),
+        model=_text(content["model"]),
+        fingerprint=_text(content["fingerprint"]),
+        preset=content["preset"],
         seed=_count(content["seed"]),
         generation_config=GenerationConfig(**content["generation_config"]),
         settings=dict(content["settings"]),
@@ -118,5 +197,16 @@ def _turn(turn: dict[str, Any], index: int) -> Turn:
 
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is not a count")
+        raise ValueError(f"{brief(value)} is not a count")
     return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{brief(value)} is not a text")
+    return value
+
+
+def _check_texts(value: object) -> None:
+    """ValueError for half of a surrogate pair anywhere: JSON can spell it, but it is no character."""
+    json.dumps(value, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""From a model's name to arrays for the core, and back to a file: what is a checkpoint?"""
+"""What is in a model's files, and as which arrays? May import `errors` and `_core`; knows no text and no turns."""
 
 from .export import export_checkpoint
 from .load import LoadedCheckpoint, load_checkpoint

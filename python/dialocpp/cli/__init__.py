@@ -1,4 +1,4 @@
-"""What can one do with dialocpp in a terminal? One command, one file; this one ties them together."""
+"""What can one type in a terminal? One command, one file. May import all rooms; nothing imports it."""
 
 from __future__ import annotations
 

@@ -59,13 +59,13 @@ def run(conversation: Conversation, line: str) -> None:
     command = COMMANDS.get(name)
     if command is None:
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else "/help lists them."
-        raise ValueError(f"There is no command {name}; {hint}")
+        hint = f"did you mean {near[0]}?" if near else "/help lists them"
+        raise ValueError(f"expected a command, found {name}; {hint}")
     argument = argument.strip()
     if bool(argument) > bool(command.argument):
-        raise ValueError(f"{name} takes nothing behind it, but {argument!r} follows.")
+        raise ValueError(f"expected nothing after {name}, found {argument!r}; leave it out")
     if command.argument and not argument:
-        raise ValueError(f"{name} needs something behind it: {name} {command.argument}.")
+        raise ValueError(f"expected {command.argument} after {name}, found nothing; type {name} {command.argument}")
     command.run(conversation, argument)
 
 
@@ -87,7 +87,7 @@ def _save(conversation: Conversation, path: str) -> None:
     try:
         conversation.session.save(path)
     except OSError as error:
-        raise ValueError(f"expected a file that can be written, found {path}: {error.strerror}.") from error
+        raise ValueError(f"expected a file to write, found {path}: {error.strerror}; name another") from error
     conversation.note(f"Saved to {path}; go on with it by: dialocpp chat --load {path}")
 
 
@@ -127,7 +127,7 @@ def _stats(conversation: Conversation, _: str) -> None:
 
 def _candidates(conversation: Conversation, _: str) -> None:
     if conversation.last is None:
-        raise ValueError("There is no reply yet; say something first.")
+        raise ValueError("expected a reply before this, found no reply yet; say something first")
     for candidate in conversation.last.candidates:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in candidate.scores.items())
         mark = candidate.rejected_because or scores or "could be given"
@@ -163,7 +163,7 @@ COMMANDS = {
     "/candidates": Slash("", "what else the last reply could have been", _candidates),
     "/stats": Slash("", "what the last reply cost", _stats),
     "/set": Slash("KEY=VALUE", "a generation argument, such as temperature=0.7 or do_sample=false", _set),
-    "/reset": Slash("", "forget everything and begin anew", _reset),
+    "/reset": Slash("", "begin a new conversation", _reset),
     "/exit": Slash("", "leave", _exit),
     "/help": Slash("", "this list", _help),
 }

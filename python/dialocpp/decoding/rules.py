@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dialocpp import _core
+from dialocpp.text.reply_text import ReplyEnd
 from dialocpp.text.tokenizer import Tokenizer
 
 from .bad_words import bad_words
@@ -64,7 +65,7 @@ class Rules:
             n_positions,
             ends,
             bans=banned.bans if banned else None,
-            stops=_stops(tokenizer, config.stopping_strings),
+            stops=ReplyEnd(tokenizer, config.stopping_strings) if config.stopping_strings else None,
             processor=config.logits_processor,
             top_logprobs=-1 if config.top_logprobs is None else config.top_logprobs,
             max_time=config.max_time,
@@ -77,14 +78,3 @@ class Rules:
     def banned_after(self, generated: list[int]) -> Sequence[int]:
         """Tokens that may not follow these of the reply."""
         return self.bans(generated) if self.bans else ()
-
-
-def _stops(tokenizer: Tokenizer, strings: Sequence[str]) -> Callable[[list[int]], bool] | None:
-    if not strings:
-        return None
-
-    def stops(generated: list[int]) -> bool:
-        text = tokenizer.decode(generated, skip_special_tokens=True)
-        return any(string in text for string in strings)
-
-    return stops

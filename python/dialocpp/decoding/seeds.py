@@ -11,6 +11,15 @@ def fresh_seed() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
+def checked_seed(seed: int) -> int:
+    """The seed itself. TypeError or ValueError for what is none."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"expected seed to be an integer or None, found {seed!r}; give one or leave it out")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"expected seed to be from 0 to 2**64 - 1, found {seed}; give another one")
+    return seed
+
+
 def derived_seed(seed: int, *counters: int) -> int:
     """A seed for one turn of a conversation that began with `seed`."""
     text = ":".join(map(str, (seed, *counters))).encode()

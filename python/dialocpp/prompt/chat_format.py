@@ -33,7 +33,7 @@ class ChatFormat:
         self._encoded = lru_cache(maxsize=256)(self._encode_text)
 
     def encode(self, turns: Sequence[Turn]) -> list[int]:
-        """The ids of these turns; behind a user's turn also what opens the reply. TypeError for a wrong piece."""
+        """The ids of these turns; after a user's turn also what opens the reply. TypeError for a wrong piece."""
         ids: list[int] = []
         for piece in self.layout(Dialogue(turns, self._persona, self._tokenizer.eos_token_id)):
             if isinstance(piece, Turn):
@@ -44,7 +44,7 @@ class ChatFormat:
                 ids.append(piece)
             else:
                 raise TypeError(
-                    f"A chat format must give turns, texts and token ids, but {self.name} gave {piece!r}."
+                    f"chat format {self.name}: expected turns, texts and token ids, found {piece!r}; yield these only"
                 )
         return ids
 

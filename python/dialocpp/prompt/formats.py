@@ -1,4 +1,4 @@
-"""Which families of dialogue models are known, and how does each lay out its turns? One function and one row each."""
+"""Which chat formats are known, and how does each lay out its turns? One function and one row for each."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def personagpt(dialogue: Dialogue) -> Iterator[Piece]:
 
 
 @dataclass(frozen=True)
-class Family:
+class Format:
     """A row of the table: the layout, the special tokens that it needs, and those of them that end a reply."""
 
     help: str
@@ -75,12 +75,12 @@ class Family:
 
 
 FORMATS = {
-    "dialogpt": Family("turns with end-of-text behind each", dialogpt),
-    "gpt2-chitchat": Family("Chinese GPT2-chitchat", gpt2_chitchat, ("[CLS]", "[SEP]"), ("[SEP]",)),
-    "rudialogpt": Family("Russian rudialogpt3", rudialogpt),
-    "personagpt": Family("personaGPT: facts before the turns", personagpt, ("<|p2|>", "<|sep|>", "<|start|>")),
+    "dialogpt": Format("turns with end-of-text after each", dialogpt),
+    "gpt2-chitchat": Format("Chinese GPT2-chitchat", gpt2_chitchat, ("[CLS]", "[SEP]"), ("[SEP]",)),
+    "rudialogpt": Format("Russian rudialogpt3", rudialogpt),
+    "personagpt": Format("personaGPT: facts before the turns", personagpt, ("<|p2|>", "<|sep|>", "<|start|>")),
 }
-# Beside the families: the model's own template, and the choice by what the model's files say.
+# Beside these rows: the model's own template, and the choice by what the model's files say.
 TEMPLATE, AUTO = "template", "auto"
 
 
@@ -89,7 +89,7 @@ def resolve_format(
 ) -> ChatFormat:
     """The format of that name, of the model's template, or of a user's function.
 
-    `auto` takes a family where the model's files or name leave no doubt, the model's chat template if it has one,
+    `auto` takes one of FORMATS where the model's files or name leave no doubt, the model's chat template if it has one,
     and DialoGPT's format otherwise. ValueError for an unknown name, a tokenizer that lacks what the format needs, or
     a template without jinja2.
     """
@@ -98,19 +98,19 @@ def resolve_format(
     if wanted == AUTO:
         wanted = _recognised(tokenizer, folder, name)
     if wanted == TEMPLATE:
-        return ChatFormat(TEMPLATE, template_layout(folder), tokenizer, persona)
-    family = FORMATS.get(wanted)
-    if family is None:
+        return ChatFormat(TEMPLATE, template_layout(folder, tokenizer), tokenizer, persona)
+    row = FORMATS.get(wanted)
+    if row is None:
         known = ", ".join((AUTO, *FORMATS, TEMPLATE))
-        raise ValueError(f"chat_format must be one of {known}, or a function, but is {wanted!r}.")
-    missing = [token for token in family.special_tokens if _special_id(tokenizer, token) is None]
+        raise ValueError(f"expected chat_format to be one of {known}, or a function, found {wanted!r}; name one")
+    missing = [token for token in row.special_tokens if _special_id(tokenizer, token) is None]
     if missing:
         raise ValueError(
-            f"chat_format {wanted!r} needs the special token {missing[0]}, but this model's tokenizer has none; "
-            "choose another format."
+            f"expected the special token {missing[0]} for chat_format {wanted!r}, found a tokenizer without it; "
+            "name another chat_format"
         )
-    ends = [id_ for token in family.ends if (id_ := _special_id(tokenizer, token)) is not None]
-    return ChatFormat(wanted, family.layout, tokenizer, persona, ends)
+    ends = [id_ for token in row.ends if (id_ := _special_id(tokenizer, token)) is not None]
+    return ChatFormat(wanted, row.layout, tokenizer, persona, ends)
 
 
 def _recognised(tokenizer: Tokenizer, folder: Path, name: str) -> str:

@@ -12,15 +12,11 @@ Role = Literal["user", "assistant"]
 
 @dataclass(frozen=True)
 class Turn:
-    """One utterance. `token_ids` are what the model read or wrote, without the end-of-text behind them."""
+    """One utterance. `token_ids` are what the model read or wrote, without the end-of-text after them."""
 
     role: Role
     content: str
     token_ids: tuple[int, ...]
-
-    def __len__(self) -> int:
-        """Positions that the turn takes in DialoGPT's format: its tokens and the end-of-text."""
-        return len(self.token_ids) + 1
 
 
 class Special(str):
@@ -58,13 +54,13 @@ def turn_ids(turns: Sequence[Turn], eos_token_id: int) -> list[int]:
 def check_message(text: str) -> str:
     """The text, if it can be a turn: a string that is not empty and holds no control characters."""
     if not isinstance(text, str):
-        raise TypeError(f"A message must be a str, but is {type(text).__name__}; decode or convert it first.")
+        raise TypeError(f"expected a message to be a str, found {type(text).__name__}; decode or convert it first")
     if not text.strip():
-        raise ValueError("A message must hold some text, but is empty; nothing was added to the conversation.")
+        raise ValueError("expected a message with some text, found an empty one; say something")
     for index, character in enumerate(text):
         if unicodedata.category(character) == "Cc" and character not in "\t\n\r":
             raise ValueError(
-                f"A message must be plain text, but has the control character U+{ord(character):04X} "
-                f"at index {index}; remove it."
+                f"expected a message of plain text, found the control character U+{ord(character):04X} "
+                f"at index {index}; remove it"
             )
     return text

@@ -35,8 +35,8 @@ class Window:
         """Room for the reply is at most half of what is not pinned. CapacityError if too much is."""
         if 2 * pinned > positions:
             raise CapacityError(
-                f"The persona has {pinned} tokens, but may take at most half of the model's {positions} positions; "
-                "shorten it."
+                f"expected a persona of at most half of the model's {positions} positions, found {pinned} tokens; "
+                "shorten the persona"
             )
         return cls(positions, pinned, tokens, min(max_new_tokens, (positions - pinned) // 2))
 
@@ -77,8 +77,8 @@ class Window:
         tokens = size(turns - 1) - self.pinned
         if tokens + self.pinned > self.room:
             raise CapacityError(
-                f"The message has {tokens - 1} tokens, but the model's {self.positions} positions leave room for "
-                f"{self.room - self.pinned - 1} beside a reply of {self.reply}; shorten the message."
+                f"expected a message of at most {self.room - self.pinned - 1} tokens, beside a reply of {self.reply} "
+                f"in the model's {self.positions} positions, found {tokens - 1} tokens; shorten the message"
             )
         return _dropped(size, turns - 1, first, self.limit, self.keep)
 

@@ -1,4 +1,4 @@
-"""How do the tokens of a reply become text, up to a stop string?"""
+"""How do the tokens of a reply become text, up to a stop string, and which token completes that string?"""
 
 from __future__ import annotations
 
@@ -22,3 +22,48 @@ class ReplyText:
     def flush(self) -> str:
         """What was held back, at the end."""
         return self._stops.push(self._stream.flush()) + self._stops.flush()
+
+
+# So few tokens are decoded whole: that costs no more than to choose a part of them.
+_FEW = 64
+# Characters at either end of a part that may read differently in the whole: half a character, a space that a first
+# token loses, what `clean_up` replaces.
+_MARGIN = 32
+
+
+class ReplyEnd:
+    """Does the text of a reply hold a stop string, now that its last token has come?
+
+    It is asked after each token until it says yes. So a stop string can only be one that the last token completes, and
+    the last tokens are enough to look for it; the whole is decoded once, to be sure. A pure function of the tokens:
+    there is nothing to copy for a beam and nothing to repair after an interrupt.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop_strings: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._strings = tuple(stop_strings)
+        self._longest = max(map(len, self._strings), default=0)
+
+    def __call__(self, generated: Sequence[int]) -> bool:
+        """Of the reply so far, end-of-text included."""
+        if len(generated) <= _FEW:
+            return self._holds(self._text(generated))
+        start = self._start(generated)
+        # A run of byte tokens (SentencePiece's byte fallback) that begins in the middle of a character is no text at
+        # all, so the next places are tried too: one of four is the beginning of a character.
+        near = any(self._holds(self._text(generated[max(0, start - back) :])) for back in range(min(start, 3) + 1))
+        return near and self._holds(self._text(generated))
+
+    def _start(self, generated: Sequence[int]) -> int:
+        """Where the tokens begin whose text has room for a stop string that the last of them completes."""
+        room = self._longest + len(self._text(generated[-1:])) + _MARGIN
+        count = room
+        while count < len(generated) and len(self._text(generated[-count:])) < room:
+            count *= 2
+        return max(0, len(generated) - count)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _holds(self, text: str) -> bool:
+        return any(string in text for string in self._strings)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,21 @@ def replacing_in(folder: HeldFolder, name: str, mode: int = 0o666) -> Iterator[B
         folder.remove(temporary)
         raise
     folder.sync()
+
+
+def keep_permissions(file: BinaryIO, old: os.stat_result) -> None:
+    """Give a new file the permissions of the one that it will replace, and its group where that may be.
+
+    Where it may not, the new file's group gets no more than all others.
+    """
+    if not hasattr(os, "fchown"):
+        return  # Windows
+    mode = stat.S_IMODE(old.st_mode) & 0o777
+    try:
+        os.fchown(file.fileno(), -1, old.st_gid)
+    except OSError:
+        mode &= ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
+    os.fchmod(file.fileno(), mode)
 
 
 def remove_leftovers(folder: HeldFolder, name: str) -> None:
