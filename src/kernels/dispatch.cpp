@@ -9,8 +9,6 @@
 
 #if defined(DIALO_X86)
 #include <cpuid.h>
-#elif defined(DIALO_ARM64) && defined(__linux__)
-#include <sys/auxv.h>
 #endif
 
 namespace dialo {
@@ -24,7 +22,7 @@ constexpr FeatureName kFeatures[] = {
 };
 
 // In climbing order; a rung that the CPU lacks is skipped and does not stop the climb.  A new ISA is one line here and
-// one file beside this one; the ARM rungs (neon, neon_dotprod, neon_i8mm) belong after `scalar`.
+// one file of its family's folder.
 constexpr Rung kRungs[] = {
     {"scalar", "plain C++: the definition of every kernel, on any CPU", 0, scalar::overlay},
 #if defined(DIALO_X86)
@@ -63,15 +61,8 @@ uint32_t detect() {
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && ymm && (a & (1u << 4))) features |= kAvxVnni;
   return features;
 }
-#elif defined(DIALO_ARM64) && defined(__linux__)
-uint32_t detect() {
-  const unsigned long hwcap = getauxval(AT_HWCAP), hwcap2 = getauxval(AT_HWCAP2);
-  uint32_t features = 0;
-  if (hwcap & (1ul << 1)) features |= kAsimd;
-  if (hwcap & (1ul << 20)) features |= kAsimdDp;
-  if (hwcap2 & (1ul << 13)) features |= kI8mm;
-  return features;
-}
+#elif defined(DIALO_ARM64)
+uint32_t detect() { return detect_arm(); }
 #else
 uint32_t detect() { return 0; }
 #endif

@@ -32,6 +32,8 @@ enum CpuFeature : uint32_t {
   kI8mm = 1u << 11,
 };
 
+uint32_t detect_arm();  // bits of CpuFeature
+
 namespace scalar {
 void overlay(Kernels&);
 }
