@@ -8,9 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
-F16 = npt.NDArray[np.float16]
-I32 = npt.NDArray[np.int32]
-I8 = npt.NDArray[np.int8]
 U16 = npt.NDArray[np.uint16]
 
 testing: ModuleType
@@ -57,17 +54,21 @@ class TensorSpec:
 
 def tensor_table(config: Config) -> list[TensorSpec]: ...
 
-def pack_f32(weight: F32, in_out: bool) -> F32:
-    """(K, N) if `in_out`, else (N, K) -> the packed float32 layout (N/16, K, 16), zero padded."""
+DTYPES: tuple[str, ...]
+"""The formats in which the core keeps the weights of linear layers."""
 
-def pack_f16(weight: F32, in_out: bool) -> F16:
-    """The same in half precision, rounded to nearest even. ValueError if a weight is beyond its range."""
+def packed_layout(inputs: int, outputs: int, dtype: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Suffix of `X.weight` -> (numpy dtype, shape) of each array that `pack` gives. ValueError for an unknown dtype.
 
-def quantize_i8(weight: F32, in_out: bool) -> tuple[I8, F32, I32]:
-    """(K, N) if `in_out`, else (N, K) -> packed int8 (N/16, K/4, 16, 4), scale (N,), sum (N,); N, K padded to 16 and 4.
+    An array's first dimension counts blocks of 16 outputs, or outputs if it has no other.
+    """
 
-    Symmetric per output channel: w = scale * q, |q| <= 127; sum[n] = sum_k q[n, k].
-    ValueError if a weight is not finite.
+def pack(weight: F32, dtype: str, in_out: bool) -> dict[str, npt.NDArray[Any]]:
+    """(K, N) if `in_out`, else (N, K) -> the arrays in which the core reads it; N is padded with zeros to 16.
+
+    float32 and float16: (N/16, K, 16), float16 rounded to nearest even. int8: (N/16, K/4, 16, 4), K padded to 4, with
+    `_scale` (N,) and `_sum` (N,): symmetric per output channel, w = scale * q, |q| <= 127, sum[n] = sum_k q[n, k].
+    ValueError for an unknown dtype, or if the format cannot hold a weight: 65520 or more in float16, NaN in int8.
     """
 
 def widen_bf16(bits: U16) -> F32: ...
@@ -77,8 +78,7 @@ class Model:
     """Weights in the core's own layout, used where they lie (each array is kept alive, none is copied).
 
     `tensors`: for each name of `tensor_table`, its packed form; every last dimension padded to 16.
-    A linear `X.weight` is float32 or float16 (N/16, K, 16), or int8 (N/16, K/4, 16, 4) beside
-    `X.weight_scale` and `X.weight_sum`; each linear has a format of its own.
+    A linear is what `pack` gives, `X.weight` and what belongs beside it; each linear has a format of its own.
     ValueError names what is missing or misshaped.
     """
 
@@ -199,7 +199,12 @@ class Outcome:
 class Engine:
     """Sequences in, tokens out. Safe from many threads; steps run one after the other, without the GIL."""
 
-    def __init__(self, model: Model, num_threads: int, kv_cache_bytes: int) -> None: ...
+    def __init__(
+        self, weights: Model, num_threads: int, kv_cache_bytes: int, *, kv_dtype: str | None = None
+    ) -> None:
+        """`kv_dtype`: how keys and values are kept, float32 or float16; None takes what suits the weights: float16 for
+        int8, whose own error is larger than half precision's, else float32. ValueError for another.
+        """
     def sequence(self) -> Sequence: ...
     def step(self, work: Seq[Work]) -> list[Outcome]:
         """Run GPT-2 once over all rows and answer each work.
@@ -231,5 +236,5 @@ def roofs(num_threads: int, read_bytes: int) -> tuple[float, float, float]:
     """What this machine can do at best with so many threads: bytes read, int8 and float32 operations a second.
 
     Measured here and now: `read_bytes` of memory are read, and the dot-product instructions of the chosen rung run on
-    registers alone. 0 operations for a rung whose peak is not known.
+    registers alone.
     """

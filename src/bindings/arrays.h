@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "cpu/weights.h"
+#include "model/arrays.h"
 
 namespace dialo {
 
@@ -24,24 +24,14 @@ inline std::shared_ptr<const void> keep_alive(py::object object) {
   });
 }
 
-// std::invalid_argument unless the array is C-contiguous, aligned for its type and float32, float16, int8 or int32.
+// std::invalid_argument unless the array is C-contiguous, aligned and of an ElementType in native byte order.
 inline Array to_array(const std::string& name, const py::array& array) {
   Array out{};
-  if (py::isinstance<py::array_t<float>>(array)) {
-    out.type = ElementType::kF32;
-  } else if (array.dtype().kind() == 'f' && array.itemsize() == 2) {
-    out.type = ElementType::kF16;
-  } else if (py::isinstance<py::array_t<int8_t>>(array)) {
-    out.type = ElementType::kI8;
-  } else if (py::isinstance<py::array_t<int32_t>>(array)) {
-    out.type = ElementType::kI32;
-  } else {
-    throw std::invalid_argument("The tensor " + name + " must be float32, float16, int8 or int32, but is " +
-                                std::string(py::str(array.dtype())) + ".");
-  }
+  out.type = element_type_of("the tensor " + name, py::str(array.dtype()));
   const bool aligned = reinterpret_cast<std::uintptr_t>(array.data()) % std::size_t(array.itemsize()) == 0;
   if (!(array.flags() & py::array::c_style) || !aligned) {
-    throw std::invalid_argument("The tensor " + name + " must be C-contiguous and aligned; pass numpy.ascontiguousarray(it).");
+    throw std::invalid_argument("expected the tensor " + name +
+                                " to be contiguous and aligned, found one that is not; pass numpy.ascontiguousarray(it)");
   }
   out.shape.assign(array.shape(), array.shape() + array.ndim());
   out.data = array.data();

@@ -12,19 +12,10 @@
 namespace dialo {
 namespace {
 
-std::vector<std::string> names_of(uint32_t bits) {
-  std::vector<std::string> names;
-  for (int i = 0; i < ladder().feature_count; ++i) {
-    if (bits & ladder().features[i].bit) names.emplace_back(ladder().features[i].name);
-  }
-  return names;
-}
-
 std::vector<std::tuple<std::string, std::string, std::vector<std::string>>> isa_ladder() {
   std::vector<std::tuple<std::string, std::string, std::vector<std::string>>> rungs;
-  for (int i = 0; i < ladder().count; ++i) {
-    const Rung& rung = ladder().rungs[i];
-    rungs.emplace_back(rung.name, rung.sentence, names_of(rung.needs & ~cpu_features()));
+  for (const Rung& rung : ladder()) {
+    rungs.emplace_back(rung.name, rung.sentence, feature_names(rung.needs & ~cpu_features()));
   }
   return rungs;
 }
@@ -32,15 +23,14 @@ std::vector<std::tuple<std::string, std::string, std::vector<std::string>>> isa_
 // (bytes, int8 operations, float32 operations) a second.
 std::tuple<double, double, double> roofs(int num_threads, int64_t read_bytes) {
   ThreadPool pool(num_threads);
-  const std::string isa = chosen_rung().name;
-  return {read_bandwidth(pool, read_bytes, 5), peak_int8(pool, isa), peak_float32(pool, isa)};
+  return {read_bandwidth(pool, read_bytes, 5), peak_int8(pool, kernels()), peak_float32(pool, kernels())};
 }
 
 }  // namespace
 
 void register_cpu(pybind11::module_& m) {
   using namespace pybind11::literals;
-  m.def("cpu_features", [] { return names_of(cpu_features()); });
+  m.def("cpu_features", [] { return feature_names(cpu_features()); });
   m.def("isa_ladder", isa_ladder);
   m.def("chosen_isa", [] { return std::string(chosen_rung().name); });
   m.def("default_num_threads", default_num_threads);

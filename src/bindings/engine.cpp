@@ -4,7 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/register.h"
-#include "cpu/cpu_backend.h"
+#include "engine/build.h"
 
 namespace dialo {
 namespace {
@@ -12,13 +12,11 @@ namespace {
 namespace py = pybind11;
 using Free = py::call_guard<py::gil_scoped_release>;
 
-std::shared_ptr<Engine> make_engine(std::shared_ptr<Weights> weights, int num_threads, int64_t kv_cache_bytes) {
-  if (num_threads < 1 || num_threads > 1024) {
-    throw std::invalid_argument("num_threads must be from 1 to 1024, but is " + std::to_string(num_threads) + ".");
-  }
-  auto pool = std::make_shared<ThreadPool>(num_threads);
-  auto backend = make_cpu_backend(std::move(weights), pool, kv_cache_bytes);
-  return std::make_shared<Engine>(std::move(backend), std::move(pool));
+std::shared_ptr<Engine> engine_of(std::shared_ptr<Weights> weights, int num_threads, int64_t kv_cache_bytes,
+                                  const std::optional<std::string>& kv_dtype) {
+  EngineOptions options{.num_threads = num_threads, .kv_cache_bytes = kv_cache_bytes, .kv_type = {}};
+  if (kv_dtype) options.kv_type = element_type_of("kv_dtype", *kv_dtype);
+  return make_engine(std::move(weights), options);
 }
 
 py::array_t<float> logits_of(Engine& engine, const std::vector<int32_t>& tokens) {
@@ -81,7 +79,8 @@ void register_engine(py::module_& m) {
       .def_property_readonly("logits", [](const Outcome& o) { return py::array_t<float>(o.logits.size(), o.logits.data()); });
 
   py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine")
-      .def(py::init(&make_engine), "model"_a, "num_threads"_a, "kv_cache_bytes"_a)
+      .def(py::init(&engine_of), "weights"_a, "num_threads"_a, "kv_cache_bytes"_a, py::kw_only(),
+           "kv_dtype"_a = py::none())
       .def("sequence", &Engine::sequence)
       .def("step", [](Engine& engine, const std::vector<Work>& work) { return engine.step(work); }, "work"_a, Free())
       .def("logits", &logits_of, "tokens"_a)

@@ -2,13 +2,12 @@
 
 #include <cstring>
 
-#include "base/buffer.h"
 #include "base/half.h"
 #include "bindings/arrays.h"
 #include "bindings/register.h"
-#include "cpu/pack.h"
+#include "cpu/linear.h"
 #include "cpu/weights.h"
-#include "kernels/kernels.h"
+#include "model/activation.h"
 #include "model/config.h"
 #include "model/tensors.h"
 
@@ -17,48 +16,49 @@ namespace {
 
 Matrix matrix_of(const F32Array& weight, bool in_out) {
   if (weight.ndim() != 2 || weight.size() == 0) {
-    throw std::invalid_argument("A weight must have two dimensions and at least one element.");
+    throw std::invalid_argument("expected a weight with two dimensions and at least one element, found " +
+                                std::to_string(weight.ndim()) + " dimensions and " + std::to_string(weight.size()) +
+                                " elements");
   }
   const int64_t first = weight.shape(0), second = weight.shape(1);
   return {weight.data(), in_out ? first : second, in_out ? second : first, in_out};
 }
 
-py::array pack(const F32Array& weight, bool in_out) {
-  const Matrix w = matrix_of(weight, in_out);
-  py::array_t<float> out({round_up(w.N, kLanes) / kLanes, w.K, int64_t{kLanes}});
-  float* data = out.mutable_data();
+// suffix -> array
+py::dict pack(const F32Array& weight, const std::string& dtype, bool in_out) {
+  const LinearFormat& format = linear_format(dtype);
+  const Matrix matrix = matrix_of(weight, in_out);
+  py::dict packed;
+  std::vector<void*> memory;
+  for (const PackedPart& part : format.parts(matrix.K, matrix.N)) {
+    py::array array(py::dtype(name_of(part.type)), part.shape);
+    memory.push_back(array.mutable_data());
+    packed[py::str(part.suffix)] = std::move(array);
+  }
   {
     const py::gil_scoped_release free;
-    pack_f32(w, data);
+    format.pack(matrix, memory);
   }
-  return out;
+  return packed;
 }
 
-py::array pack_half(const F32Array& weight, bool in_out) {
-  const Matrix w = matrix_of(weight, in_out);
-  py::array out(py::dtype("e"), {round_up(w.N, kLanes) / kLanes, w.K, int64_t{kLanes}});
-  uint16_t* data = static_cast<uint16_t*>(out.mutable_data());
-  {
-    const py::gil_scoped_release free;
-    pack_f16(w, data);
+// suffix -> (dtype, shape)
+py::dict packed_layout(int64_t K, int64_t N, const std::string& dtype) {
+  if (K < 1 || N < 1) {
+    throw std::invalid_argument("expected inputs and outputs from 1 on, found " + std::to_string(K) + " and " +
+                                std::to_string(N));
   }
-  return out;
+  py::dict layout;
+  for (const PackedPart& part : linear_format(dtype).parts(K, N)) {
+    layout[py::str(part.suffix)] = py::make_tuple(name_of(part.type), py::tuple(py::cast(part.shape)));
+  }
+  return layout;
 }
 
-py::tuple quantize(const F32Array& weight, bool in_out) {
-  const Matrix w = matrix_of(weight, in_out);
-  const int64_t blocks = round_up(w.N, kLanes) / kLanes, groups = round_up(w.K, kGroup) / kGroup;
-  py::array_t<int8_t> packed({blocks, groups, int64_t{kLanes}, int64_t{kGroup}});
-  py::array_t<float> scale(blocks * kLanes);
-  py::array_t<int32_t> sum(blocks * kLanes);
-  int8_t* packed_data = packed.mutable_data();
-  float* scale_data = scale.mutable_data();
-  int32_t* sum_data = sum.mutable_data();
-  {
-    const py::gil_scoped_release free;
-    quantize_i8(w, packed_data, scale_data, sum_data);
-  }
-  return py::make_tuple(packed, scale, sum);
+py::tuple dtypes() {
+  py::list names;
+  for (const LinearFormat* format : linear_formats()) names.append(format->name);
+  return py::tuple(names);
 }
 
 using Bits16 = py::array_t<uint16_t, py::array::c_style | py::array::forcecast>;
@@ -126,9 +126,9 @@ void register_model(py::module_& m) {
       .def_property_readonly("kind", [](const TensorSpec& spec) { return kind_name(spec.kind); });
   m.def("tensor_table", &tensor_table, "config"_a);
 
-  m.def("pack_f32", &pack, "weight"_a, "in_out"_a);
-  m.def("pack_f16", &pack_half, "weight"_a, "in_out"_a);
-  m.def("quantize_i8", &quantize, "weight"_a, "in_out"_a);
+  m.attr("DTYPES") = dtypes();
+  m.def("packed_layout", &packed_layout, "inputs"_a, "outputs"_a, "dtype"_a);
+  m.def("pack", &pack, "weight"_a, "dtype"_a, "in_out"_a);
   m.def("widen_bf16", &widen_all<bf16_to_float>, "bits"_a);
   m.def("widen_f16", &widen_all<half_to_float>, "bits"_a);
 

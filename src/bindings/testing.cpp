@@ -228,6 +228,10 @@ void register_testing(py::module_& m) {
   m.def("layer_norm", &layer_norm, "isa"_a, "x"_a, "gain"_a, "bias"_a, "eps"_a);
   m.def("activate", &activate, "isa"_a, "kind"_a, "x"_a);
   m.def("exp_sum", &exp_sum, "isa"_a, "x"_a, "shift"_a);
+  m.def("peak_i8", [](const std::string& isa, int rounds) { return kernels_of(isa.c_str()).peak_i8(rounds); }, "isa"_a,
+        "rounds"_a);
+  m.def("peak_f32", [](const std::string& isa, int rounds) { return kernels_of(isa.c_str()).peak_f32(rounds); }, "isa"_a,
+        "rounds"_a);
   m.def("distribution", &distribution, "rules"_a, "tokens"_a, "logits"_a, "bans"_a = std::vector<int32_t>());
   m.def("choose", &choose, "rules"_a, "tokens"_a, "logits"_a, "seeds"_a);
   m.def("n_best", &n_best, "rules"_a, "tokens"_a, "logits"_a, "n"_a, "bans"_a = std::vector<int32_t>());

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/half.h"
+#include "base/finite.h"
 #include "cpu/kv_cache.h"
 #include "cpu/linear.h"
 #include "kernels/kernels.h"
@@ -13,49 +13,18 @@
 namespace dialo {
 namespace {
 
-Activation kernel_activation(const std::string& name) {
-  switch (activation_of(name)) {
-    case ActivationKind::kGeluTanh: return Activation::kGeluTanh;
-    case ActivationKind::kGeluErf: return Activation::kGeluErf;
-    case ActivationKind::kQuickGelu: return Activation::kQuickGelu;
-    case ActivationKind::kRelu: return Activation::kRelu;
-    case ActivationKind::kSilu: return Activation::kSilu;
-  }
-  return {};
-}
-
-// Row `index` of the (V, C) table, gathered from its packed form.
-void unpack_row(const LinearWeights& table, int32_t index, float* out) {
-  const int64_t block = index / kLanes, lane = index % kLanes;
-  if (table.i8) {
-    const int64_t groups = round_up(table.K, kGroup) / kGroup;
-    const int8_t* q = table.i8 + (block * groups * kLanes + lane) * kGroup;
-    const float scale = table.scale[index];
-    for (int k = 0; k < table.K; ++k) out[k] = float(q[k / kGroup * kLanes * kGroup + k % kGroup]) * scale;
-  } else if (table.f16) {
-    const uint16_t* w = table.f16 + block * table.K * kLanes + lane;
-    for (int k = 0; k < table.K; ++k) out[k] = half_to_float(w[int64_t(k) * kLanes]);
-  } else {
-    const float* w = table.f32 + block * table.K * kLanes + lane;
-    for (int k = 0; k < table.K; ++k) out[k] = w[int64_t(k) * kLanes];
-  }
-}
-
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool, int64_t kv_cache_bytes)
+  CpuBackend(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool, int64_t kv_cache_bytes,
+             ElementType kv_type)
       : weights_(std::move(weights)),
         config_(weights_->config()),
         pool_(std::move(pool)),
-        kernels_(kernels()),
-        linear_(kernels_, *pool_),
-        activation_(kernel_activation(config_.activation_function)),
-        // An int8 model's error is larger than half precision's: its cache takes half the memory.
-        attention_(weights_->is_int8() ? kernels_.attention_f16 : kernels_.attention_f32) {
-    const int64_t element = weights_->is_int8() ? 2 : 4;
-    const int64_t page = element * config_.n_layer * config_.n_head * head_page_elements(config_.head_size());
-    pages_ = std::make_shared<PagePool>(page, kv_cache_bytes);
-  }
+        linear_{kernels(), *pool_},
+        activation_(activation_of(config_.activation_function)),
+        attention_(kernels().*kv_format(kv_type).attention),
+        head_page_bytes_(kv_format(kv_type).head_page_bytes(config_.head_size())),
+        pages_(std::make_shared<PagePool>(head_page_bytes_ * config_.n_layer * config_.n_head, kv_cache_bytes)) {}
 
   const Config& config() const override { return config_; }
   std::unique_ptr<Cache> new_cache() override { return std::make_unique<PagedCache>(pages_); }
@@ -69,11 +38,11 @@ class CpuBackend final : public Backend {
     embed(batch, x);
     for (int layer = 0; layer < config_.n_layer; ++layer) {
       const BlockWeights& w = weights_->blocks[layer];
-      linear_(w.c_attn, norm(w.ln_1), x, qkv, false);
+      w.c_attn->multiply(linear_, norm(w.ln_1), x, qkv, false);
       attend(batch, layer, qkv, y);
-      linear_(w.attn_proj, {}, y, x, true);
-      linear_(w.c_fc, norm(w.ln_2), x, h, false);
-      linear_(w.mlp_proj, {.kind = RowOp::kActivate, .activation = activation_}, h, x, true);
+      w.attn_proj->multiply(linear_, {}, y, x, true);
+      w.c_fc->multiply(linear_, norm(w.ln_2), x, h, false);
+      w.mlp_proj->multiply(linear_, {.kind = RowOp::kActivate, .activation = activation_}, h, x, true);
     }
     check_finite(x);
     const int asked = int(batch.wanted.size());
@@ -81,7 +50,7 @@ class CpuBackend final : public Backend {
     for (int i = 0; i < asked; ++i) {
       std::memcpy(last.data + i * last.stride, x.data + batch.wanted[i] * x.stride, C * sizeof(float));
     }
-    linear_(weights_->head, norm(weights_->ln_f), last, {logits, logits_stride(), asked}, false);
+    weights_->head->multiply(linear_, norm(weights_->ln_f), last, {logits, logits_stride(), asked}, false);
   }
 
  private:
@@ -97,15 +66,11 @@ class CpuBackend final : public Backend {
   // Every kernel answers what is not finite with what is not finite, and x only ever adds: one look at its end sees
   // damage in any weight that was used.
   void check_finite(const Rows& x) const {
-    uint32_t damaged = 0;
     for (int row = 0; row < x.M; ++row) {
-      for (int c = 0; c < config_.n_embd; ++c) {
-        uint32_t bits;
-        std::memcpy(&bits, x.data + row * x.stride + c, sizeof bits);
-        damaged |= uint32_t((bits & 0x7f800000u) == 0x7f800000u);
-      }
+      if (all_finite({x.data + row * x.stride, std::size_t(config_.n_embd)})) continue;
+      throw BackendError("expected finite numbers in the model, found NaN or infinity: its weights are damaged; "
+                         "download them again");
     }
-    if (damaged) throw BackendError("The model's numbers are not finite: its weights are damaged; fetch them anew.");
   }
 
   // Makes room for every segment or, on an error, for none; returns the number of rows.
@@ -129,7 +94,7 @@ class CpuBackend final : public Backend {
     for (const Segment& s : batch.segments) {
       for (int r = 0; r < s.rows; ++r, out += x.stride) {
         const float* position = weights_->wpe + (s.first_position + r) * x.stride;
-        unpack_row(weights_->wte, s.tokens[r], out);
+        weights_->wte->gather(s.tokens[r], out);
         for (int c = 0; c < config_.n_embd; ++c) out[c] += position[c];
       }
     }
@@ -160,7 +125,7 @@ class CpuBackend final : public Backend {
                   .rows = s.rows,
                   .first_position = s.first_position,
                   .pages = static_cast<const PagedCache*>(s.cache)->pages(),
-                  .page_offset = (int64_t(layer) * H + head) * head_page_elements(D),
+                  .page_offset = (int64_t(layer) * H + head) * head_page_bytes_,
                   .D = D,
                   .scale = scale,
                   .scratch = scratches + thread * scratch});
@@ -170,11 +135,11 @@ class CpuBackend final : public Backend {
   std::shared_ptr<const Weights> weights_;
   const Config& config_;
   std::shared_ptr<ThreadPool> pool_;
-  const Kernels& kernels_;
-  LinearRunner linear_;
-  Activation activation_;
-  void (*attention_)(const AttentionHead&);
-  std::shared_ptr<PagePool> pages_;
+  LinearContext linear_;
+  const Activation activation_;
+  void (*const attention_)(const AttentionHead&);
+  const int64_t head_page_bytes_;
+  const std::shared_ptr<PagePool> pages_;
   Buffer<float> x_, qkv_, y_, h_, scratch_;  // (M, C), (M, 3C), (M, C), (M, n_inner); one scratch a thread
   std::vector<int> first_rows_;              // of each segment
 };
@@ -182,8 +147,8 @@ class CpuBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool,
-                                          int64_t kv_cache_bytes) {
-  return std::make_unique<CpuBackend>(std::move(weights), std::move(pool), kv_cache_bytes);
+                                          int64_t kv_cache_bytes, ElementType kv_type) {
+  return std::make_unique<CpuBackend>(std::move(weights), std::move(pool), kv_cache_bytes, kv_type);
 }
 
 }  // namespace dialo

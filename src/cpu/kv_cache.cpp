@@ -1,10 +1,10 @@
 #include "cpu/kv_cache.h"
 
 #include <cstring>
+#include <stdexcept>
 #include <string>
 
 #include "base/error.h"
-#include "kernels/kernels.h"
 
 namespace dialo {
 namespace {
@@ -14,16 +14,36 @@ int64_t pages_for(int64_t positions) { return (positions + kPage - 1) / kPage; }
 // Enough for the sessions that come and go; beyond it, memory goes back to the system.
 constexpr std::size_t kKeepFree = 16;
 
+template <int kBytes>
+int64_t float_page_bytes(int D) {
+  return kBytes * head_page_elements(D);
+}
+
+constexpr KvFormat kFormats[] = {
+    {ElementType::kF32, float_page_bytes<4>, &Kernels::attention_f32},
+    {ElementType::kF16, float_page_bytes<2>, &Kernels::attention_f16},
+};
+
 }  // namespace
+
+const KvFormat& kv_format(ElementType type) {
+  std::string known;
+  for (const KvFormat& format : kFormats) {
+    if (format.type == type) return format;
+    known += (known.empty() ? "" : " or ") + std::string(name_of(format.type));
+  }
+  throw std::invalid_argument("expected keys and values as " + known + ", found " + name_of(type));
+}
 
 PagePool::Page PagePool::take() {
   Buffer<std::byte> memory;
   {
     const std::lock_guard guard(lock_);
     if ((pages_in_use_ + 1) * page_bytes_ > limit_bytes_) {
-      throw CapacityError("The KV cache is full: all of its " + std::to_string(limit_bytes_ >> 20) +
-                          " MiB are in use; drop sessions that are no longer needed, or give the model a larger "
-                          "kv_cache_bytes.");
+      throw CapacityError("expected a free page in the KV cache, found all " +
+                          std::to_string(limit_bytes_ >> 20) +
+                          " MiB in use; drop sessions that are no longer needed, or give the model a larger "
+                          "kv_cache_bytes");
     }
     ++pages_in_use_;
     if (!free_.empty()) {
@@ -43,7 +63,7 @@ PagePool::Page PagePool::take() {
   } catch (const std::bad_alloc&) {
     const std::lock_guard guard(lock_);
     --pages_in_use_;
-    throw CapacityError("The system has no memory left for the KV cache; drop sessions that are no longer needed.");
+    throw CapacityError("expected memory for the KV cache, found none left in the system; drop sessions that are no longer needed");
   }
 }
 

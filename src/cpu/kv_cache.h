@@ -7,9 +7,21 @@
 
 #include "base/buffer.h"
 #include "base/fork_safe_mutex.h"
+#include "kernels/kernels.h"
+#include "model/arrays.h"
 #include "model/backend.h"
 
 namespace dialo {
+
+// One way to store keys and values.
+struct KvFormat {
+  ElementType type;
+  int64_t (*head_page_bytes)(int D);  // of one head
+  void (*Kernels::*attention)(const AttentionHead&);
+};
+
+// std::invalid_argument when there is none of that type. A new one is a kernel and a line of the table.
+const KvFormat& kv_format(ElementType type);
 
 // Owns all pages of one model: a page holds kPage positions of every layer and head. Safe from many threads.
 class PagePool : public std::enable_shared_from_this<PagePool> {

@@ -1,7 +1,6 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <exception>
 #include <stdexcept>
@@ -44,7 +43,7 @@ void answer(Sampler& sampler, const Work& work, std::span<const int32_t> tokens,
   const std::vector<float> own(logits.begin(), logits.end());
   sampler.top_logprobs(own, work.top_logprobs, out.best);
   out.token = sampler.choose(*work.sampling, tokens, logits, work.bans);
-  out.logprob = float(double(own[out.token]) - sampler.log_total(own));
+  out.logprob = sampler.logprob(own, out.token);
 }
 
 }  // namespace
@@ -162,7 +161,7 @@ std::vector<Outcome> Engine::step(std::span<const Work> work) {
       const auto [index, target] = questions[q];
       const std::span<float> logits(logits_.data() + q * stride, config().outputs());
       if (target != kNoToken) {
-        scores[q] = logprob(logits, target);
+        scores[q] = samplers_[thread].logprob(logits, target);
         check_finite({&scores[q], 1});
       } else {
         answer(samplers_[thread], work[index], work[index].sequence->tokens_, logits, outcomes[index]);
@@ -206,20 +205,14 @@ void Engine::logits(std::span<const int32_t> tokens, float* out) {
   });
 }
 
-// NaN or infinite only when a logit is.
-float Engine::logprob(std::span<const float> logits, int32_t token) const {
-  const float highest = *std::max_element(logits.begin(), logits.end());
-  const double total = std::log(double(kernels().exp_sum(logits.data(), int(logits.size()), highest, nullptr)));
-  return float(double(logits[token]) - highest - total);
-}
-
 void Engine::logprobs(std::span<const int32_t> tokens, float* out) {
   check_writes();
   const int64_t V = config().vocab_size, T = int64_t(tokens.size());
   read_through(tokens, [&](int64_t first, int rows, int64_t stride) {
-    pool_->parallel_for(rows, [&](int r, int) {
+    pool_->parallel_for(rows, [&](int r, int thread) {
       if (first + r + 1 >= T) return;
-      out[first + r] = logprob({logits_.data() + r * stride, std::size_t(V)}, tokens[first + r + 1]);
+      const std::span<const float> row(logits_.data() + r * stride, std::size_t(V));
+      out[first + r] = samplers_[thread].logprob(row, tokens[first + r + 1]);
     });
   });
   if (T > 1) check_finite({out, std::size_t(T - 1)});

@@ -82,7 +82,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void check(std::span<const Work> work) const;
   void check_writes() const;  // std::invalid_argument for a classifier
   void check_tokens(std::span<const int32_t> tokens, int64_t first_position) const;
-  float logprob(std::span<const float> logits, int32_t token) const;
   template <class Use>
   void read_through(std::span<const int32_t> tokens, const Use& use);
 

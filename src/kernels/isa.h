@@ -1,8 +1,13 @@
-// Which instruction sets are compiled in? One bit a CPU feature, one overlay a rung.
+// What does a family of processors add to the ladder? A rung is data and one file; a family lists its rungs, its features
+// and how this CPU is asked for them.
 #pragma once
 
 #include <cstdint>
+#include <span>
 
+#include "kernels/kernels.h"
+
+// The files of a family compile to nothing on the processors of another one.
 #if defined(__x86_64__)
 #define DIALO_X86 1
 #endif
@@ -15,45 +20,30 @@
 
 namespace dialo {
 
-struct Kernels;
-
-enum CpuFeature : uint32_t {
-  kAvx2 = 1u << 0,
-  kFma = 1u << 1,
-  kF16c = 1u << 2,
-  kAvxVnni = 1u << 3,
-  kAvx512f = 1u << 4,
-  kAvx512bw = 1u << 5,
-  kAvx512dq = 1u << 6,
-  kAvx512vl = 1u << 7,
-  kAvx512Vnni = 1u << 8,
-  kAsimd = 1u << 9,
-  kAsimdDp = 1u << 10,
-  kI8mm = 1u << 11,
-};
-
-uint32_t detect_arm();  // bits of CpuFeature
+// Replaces what an instruction set does better than the rungs below it.
+using Overlay = void(Kernels&);
 
 namespace scalar {
-void overlay(Kernels&);
+Overlay overlay;
 }
-namespace avx2 {
-void overlay(Kernels&);
+
+// A bit of a CPU's features, as its family numbers them, and Linux's name for it.
+struct FeatureName {
+  uint32_t bit;
+  const char* name;
+};
+
+struct Family {
+  std::span<const Rung> rungs;  // above `scalar`, in climbing order
+  std::span<const FeatureName> features;
+  uint32_t (*detect)();  // the bits that this CPU has and its operating system lets it use
+};
+
+namespace x86 {
+Family family();
 }
-namespace avxvnni {
-void overlay(Kernels&);
-}
-namespace avx512vnni {
-void overlay(Kernels&);
-}
-namespace neon {
-void overlay(Kernels&);
-}
-namespace dotprod {
-void overlay(Kernels&);
-}
-namespace i8mm {
-void overlay(Kernels&);
+namespace arm {
+Family family();
 }
 
 }  // namespace dialo

@@ -8,6 +8,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/activation.h"
 
 namespace dialo {
 
@@ -15,8 +20,6 @@ inline constexpr int kLanes = 16;    // lanes of a vector; outputs in a packed b
 inline constexpr int kGroup = 4;     // inputs that one int8 dot-product instruction takes
 inline constexpr int kTileRows = 8;  // rows of activations that are packed together for an int8 product
 inline constexpr int kPage = 32;     // positions in one page of the KV cache, and in one step of the online softmax
-
-enum class Activation { kGeluTanh, kGeluErf, kQuickGelu, kRelu, kSilu };
 
 // out (M, N) = a (M, K) · weightᵀ + bias, or out += the same, in float32; the weights may be stored in half precision,
 // which is exact.  Rows of `out` are `ldo` floats apart and padded to kLanes; so are `bias` and the scales.
@@ -63,7 +66,7 @@ struct AttentionHead {
   int rows;
   int64_t first_position;
   void* const* pages;   // the sequence's pages; element type is the function's
-  int64_t page_offset;  // elements from the page's start to this head's keys
+  int64_t page_offset;  // bytes from the page's start to this head's keys
   int D;
   float scale;     // of q·k
   float* scratch;  // attention_scratch(D) floats
@@ -91,31 +94,25 @@ struct Kernels {
   void (*activate)(Activation, const float* x, int n, float* out);
   // Σ exp(x[i] − shift); out[i] = exp(x[i] − shift) if `out` is not null.
   float (*exp_sum)(const float* x, int n, float shift, float* out);
+  // The most that the products could do if nothing ever had to come from memory: `rounds` rounds of independent
+  // dot-product steps. Returns how many products of two numbers those were.
+  int64_t (*peak_i8)(int rounds);
+  int64_t (*peak_f32)(int rounds);
 };
 
 // One rung of the ladder, as data.
 struct Rung {
-  const char* name;      // what DIALOCPP_ISA says
-  const char* sentence;  // what `dialocpp info` says
-  uint32_t needs;        // bits of CpuFeature
+  const char* name;           // what DIALOCPP_ISA says
+  const char* sentence;       // what `dialocpp info` says
+  uint32_t needs;             // bits of features
   void (*overlay)(Kernels&);  // replaces what this ISA does better
 };
 
-// Names of the features in `bits`, as Linux spells them.
-struct FeatureName {
-  uint32_t bit;
-  const char* name;
-};
-
-struct Ladder {
-  const Rung* rungs;
-  int count;
-  const FeatureName* features;
-  int feature_count;
-};
-
-const Ladder& ladder();
+// In climbing order; the first is `scalar`, which needs nothing.
+std::span<const Rung> ladder();
+// The features that this CPU has and that some rung may need, as bits and as Linux names them.
 uint32_t cpu_features();
+std::vector<std::string> feature_names(uint32_t bits);
 
 // The kernels of the highest rung that this CPU can run, or of the one that DIALOCPP_ISA names.
 // BackendError when that name is unknown or the CPU lacks what it needs.

@@ -4,14 +4,12 @@
 #include <chrono>
 
 #include "base/buffer.h"
-#include "kernels/isa.h"
-
-#if defined(DIALO_X86)
-#include <immintrin.h>
-#endif
 
 namespace dialo {
 namespace {
+
+constexpr int kTrialRounds = 10;
+constexpr double kPassSeconds = 1e-3;  // of a peak's loop: long for the clock, short enough that ten passes are nothing
 
 double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -44,58 +42,16 @@ uint64_t touch_lines(const uint64_t* p, int64_t words) {
   return sum;
 }
 
-#if defined(DIALO_X86)
-
-constexpr int kRounds = 200'000, kChains = 12;  // chains: more than latency × throughput of any of these instructions
-
-// A loop of kChains independent instructions, `kRounds` times; the empty asm keeps each of them, in its register.
-#define DIALO_PEAK_LOOP(name, features, Vector, constraint, STEP)          \
-  __attribute__((target(features), noinline)) void name() {                \
-    Vector sum[kChains] = {};                                              \
-    for (int round = 0; round < kRounds; ++round) {                        \
-      _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) {         \
-        STEP;                                                              \
-        asm volatile("" : "+" constraint(sum[i]));                         \
-      }                                                                    \
-    }                                                                      \
-  }
-
-// Accumulators are also the operands: the values do not matter, and no register is spent on others.
-DIALO_PEAK_LOOP(int8_avx512vnni, "avx512f,avx512bw,avx512vnni", __m512i, "v",
-                sum[i] = _mm512_dpbusd_epi32(sum[i], sum[i], sum[i]))
-DIALO_PEAK_LOOP(int8_avxvnni, "avx2,avxvnni", __m256i, "x", sum[i] = _mm256_dpbusd_avx_epi32(sum[i], sum[i], sum[i]))
-DIALO_PEAK_LOOP(int8_avx2, "avx2", __m256i, "x",
-                sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(_mm256_maddubs_epi16(sum[i], sum[i]), sum[i])))
-DIALO_PEAK_LOOP(float_avx512, "avx512f", __m512, "v", sum[i] = _mm512_fmadd_ps(sum[i], sum[i], sum[i]))
-DIALO_PEAK_LOOP(float_avx2, "avx2,fma", __m256, "x", sum[i] = _mm256_fmadd_ps(sum[i], sum[i], sum[i]))
-
-#undef DIALO_PEAK_LOOP
-
-struct Peak {
-  const char* isa;
-  void (*int8)();
-  int int8_products;  // of one step of one chain
-  void (*float32)();
-  int float32_products;
-};
-
-constexpr Peak kPeaks[] = {
-    {"avx2", int8_avx2, 32, float_avx2, 8},
-    {"avxvnni", int8_avxvnni, 32, float_avx2, 8},
-    {"avx512vnni", int8_avx512vnni, 64, float_avx512, 16},
-};
-
-const Peak* peak_of(const std::string& isa) {
-  const auto found = std::find_if(std::begin(kPeaks), std::end(kPeaks), [&](const Peak& p) { return p.isa == isa; });
-  return found == std::end(kPeaks) ? nullptr : found;
+double operations_per_second(ThreadPool& pool, int64_t (*peak)(int)) {
+  int64_t products = 0;
+  const double trial = fastest(pool, 1, [&](int) { peak(kTrialRounds); });
+  const int rounds = int(std::clamp(kTrialRounds * kPassSeconds / trial, 1.0, 1e6));
+  const double time = fastest(pool, 10, [&](int thread) {
+    const int64_t done = peak(rounds);
+    if (thread == 0) products = done;
+  });
+  return 2.0 * double(products) * pool.size() / time;
 }
-
-double operations_per_second(ThreadPool& pool, void (*loop)(), int products) {
-  const double time = fastest(pool, 10, [&](int) { loop(); });
-  return 2.0 * products * kChains * kRounds * pool.size() / time;
-}
-
-#endif
 
 }  // namespace
 
@@ -108,24 +64,8 @@ double read_bandwidth(ThreadPool& pool, int64_t bytes, int repeats) {
   return double(share * pool.size() * int64_t{sizeof(uint64_t)}) / time;
 }
 
-double peak_int8(ThreadPool& pool, const std::string& isa) {
-#if defined(DIALO_X86)
-  const Peak* peak = peak_of(isa);
-  return peak ? operations_per_second(pool, peak->int8, peak->int8_products) : 0.0;
-#else
-  (void)pool, (void)isa;
-  return 0.0;
-#endif
-}
+double peak_int8(ThreadPool& pool, const Kernels& kernels) { return operations_per_second(pool, kernels.peak_i8); }
 
-double peak_float32(ThreadPool& pool, const std::string& isa) {
-#if defined(DIALO_X86)
-  const Peak* peak = peak_of(isa);
-  return peak ? operations_per_second(pool, peak->float32, peak->float32_products) : 0.0;
-#else
-  (void)pool, (void)isa;
-  return 0.0;
-#endif
-}
+double peak_float32(ThreadPool& pool, const Kernels& kernels) { return operations_per_second(pool, kernels.peak_f32); }
 
 }  // namespace dialo

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "base/thread_pool.h"
+#include "kernels/kernels.h"
 
 namespace dialo {
 
@@ -12,9 +12,9 @@ namespace dialo {
 // times the last cache, or the cache is measured.
 double read_bandwidth(ThreadPool& pool, int64_t bytes, int repeats);
 
-// Multiplications and additions per second of independent dot-product instructions on registers, on the pool's
-// threads together: the most that `isa` could do if nothing ever had to be loaded. 0 where no such loop is known.
-double peak_int8(ThreadPool& pool, const std::string& isa);
-double peak_float32(ThreadPool& pool, const std::string& isa);
+// Multiplications and additions per second on the pool's threads together, if nothing ever had to be loaded: what the
+// rung's own dot-product instructions can do at most.
+double peak_int8(ThreadPool& pool, const Kernels& kernels);
+double peak_float32(ThreadPool& pool, const Kernels& kernels);
 
 }  // namespace dialo

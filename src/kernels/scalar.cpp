@@ -49,10 +49,43 @@ constexpr int kAttentionRows = 2, kAttentionWidth = 1, kAttentionPages = 4;
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/attention.inl"
 
+// Plain C++ names no instruction whose chain could be timed: its peak is what its own product does with operands in the
+// first cache. They are zeros that the compiler cannot see through.
+constexpr int kPeakK = 256, kPeakBlocks = 2;
+alignas(64) const char peak_zeros[kTileRows * kPeakK * sizeof(float) + kPeakBlocks * kLanes * kPeakK * sizeof(float)] = {};
+
+template <class T>
+DIALO_INLINE const T* opaque_zeros() {
+  const void* zeros = peak_zeros;
+  asm volatile("" : "+r"(zeros));
+  return static_cast<const T*>(zeros);
+}
+
+constexpr int64_t kPeakProducts = int64_t{kTileRows} * kPeakBlocks * kLanes * kPeakK;
+
+static int64_t peak_i8(int rounds) {
+  float out[kTileRows * kPeakBlocks * kLanes];
+  const float* scales = opaque_zeros<float>();
+  const int32_t* sums = opaque_zeros<int32_t>();
+  const GemmI8 gemm{opaque_zeros<uint8_t>(), scales, sums, opaque_zeros<int8_t>(), scales, sums, nullptr, out,
+                    kPeakBlocks * kLanes, kPeakK / kGroup, false, nullptr};
+  for (int round = 0; round < rounds; ++round) gemm_i8(gemm, kTileRows, 0, kTileRows, 0, kPeakBlocks);
+  return kPeakProducts * rounds;
+}
+
+static int64_t peak_f32(int rounds) {
+  float out[kTileRows * kPeakBlocks * kLanes];
+  const GemmF32 gemm{opaque_zeros<float>(), kPeakK, opaque_zeros<float>(), nullptr, out, kPeakBlocks * kLanes, kPeakK,
+                     false};
+  for (int round = 0; round < rounds; ++round) gemm_f32(gemm, 0, kTileRows, 0, kPeakBlocks);
+  return kPeakProducts * rounds;
+}
+
 }  // namespace
 
 void overlay(Kernels& k) {
-  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum};
+  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum, peak_i8,
+       peak_f32};
 }
 
 }  // namespace dialo::scalar

@@ -1,34 +1,31 @@
 #include "model/activation.h"
 
 #include <stdexcept>
-#include <vector>
-
-#include "model/config.h"
 
 namespace dialo {
 namespace {
 
 struct Entry {
   const char* name;
-  ActivationKind kind;
+  Activation activation;
 };
 
 constexpr Entry kTable[] = {
-    {"gelu_new", ActivationKind::kGeluTanh},          {"gelu", ActivationKind::kGeluErf},
-    {"gelu_fast", ActivationKind::kGeluTanh},         {"gelu_pytorch_tanh", ActivationKind::kGeluTanh},
-    {"quick_gelu", ActivationKind::kQuickGelu},       {"relu", ActivationKind::kRelu},
-    {"silu", ActivationKind::kSilu},                  {"swish", ActivationKind::kSilu},
+    {"gelu_new", Activation::kGeluTanh},    {"gelu", Activation::kGeluErf},
+    {"gelu_fast", Activation::kGeluTanh},   {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"quick_gelu", Activation::kQuickGelu}, {"relu", Activation::kRelu},
+    {"silu", Activation::kSilu},            {"swish", Activation::kSilu},
 };
 
 }  // namespace
 
-ActivationKind activation_of(const std::string& name) {
+Activation activation_of(const std::string& name) {
   std::string known;
   for (const Entry& entry : kTable) {
-    if (name == entry.name) return entry.kind;
+    if (name == entry.name) return entry.activation;
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
-  throw std::invalid_argument("activation_function must be one of " + known + ", but is '" + name + "'.");
+  throw std::invalid_argument("expected activation_function to be one of " + known + ", found '" + name + "'");
 }
 
 std::vector<std::string> activation_names() {

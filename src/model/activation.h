@@ -1,14 +1,16 @@
-// Which function stands between the two halves of the MLP? Hugging Face's names, as a table.
+// What does config.json call the activation functions? Hugging Face's names, as a table.
 #pragma once
 
 #include <string>
+#include <vector>
+
+#include "base/activation.h"
 
 namespace dialo {
 
-// What a backend must compute. Several names mean one function: the tanh forms of gelu differ in rounding only.
-enum class ActivationKind { kGeluTanh, kGeluErf, kQuickGelu, kRelu, kSilu };
-
+// Several names mean one function: the tanh forms of gelu differ in rounding only.
 // std::invalid_argument with the list of names when `name` is none of them.
-ActivationKind activation_of(const std::string& name);
+Activation activation_of(const std::string& name);
+std::vector<std::string> activation_names();
 
 }  // namespace dialo

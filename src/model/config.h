@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 namespace dialo {
 
@@ -27,8 +26,5 @@ struct Config {
   // std::invalid_argument when the numbers do not fit together or would not fit into memory.
   void validate() const;
 };
-
-// The names that `activation_function` may have.
-std::vector<std::string> activation_names();
 
 }  // namespace dialo

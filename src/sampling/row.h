@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <span>
 
@@ -12,17 +11,7 @@ namespace dialo {
 
 constexpr float kBanned = -std::numeric_limits<float>::infinity();
 
-// No exit from these inner loops: that is what lets the compiler use vectors.
-inline bool all_finite(std::span<const float> row) {
-  bool damaged = false;
-  for (const float x : row) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    damaged |= (bits & 0x7f800000u) == 0x7f800000u;
-  }
-  return !damaged;
-}
-
+// No exit from the loop: that is what lets the compiler use vectors.
 inline bool any_at_least(const float* x, std::size_t n, float threshold) {
   int any = 0;
   for (std::size_t i = 0; i < n; ++i) any |= x[i] >= threshold;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
+#include "base/finite.h"
 #include "sampling/row.h"
 
 namespace dialo {
@@ -34,7 +36,7 @@ std::size_t index_at(std::span<const float> weights, double total, double u) {
 
 void check_finite(std::span<const float> logits) {
   if (all_finite(logits)) return;
-  throw BackendError("The model's logits are not finite numbers: its weights are damaged; fetch them anew.");
+  throw BackendError("expected finite logits of the model, found NaN or infinity: its weights are damaged; download them again");
 }
 
 double uniform(uint64_t seed, uint64_t position) {
@@ -80,6 +82,11 @@ std::vector<float> Sampler::distribution(const Sampling& rules, Ids tokens, std:
     probabilities[kept[i].id] = float(warpers_.weights()[i] / warpers_.total());
   }
   return probabilities;
+}
+
+float Sampler::logprob(std::span<const float> logits, int32_t id) const {
+  if (!all_finite(logits)) return std::numeric_limits<float>::quiet_NaN();  // exp would not show a NaN
+  return float(double(logits[id]) - log_total(logits));
 }
 
 double Sampler::log_total(std::span<const float> logits) const {

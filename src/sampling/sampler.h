@@ -37,12 +37,13 @@ class Sampler {
   // rest is banned. `logits` are changed in place.
   std::vector<Candidate> n_best(const Sampling& rules, Ids tokens, std::span<float> logits, int n, Ids bans = {});
 
-  // The model's own log-probabilities, before any rule: log P(id) = logits[id] − log_total(logits).
-  double log_total(std::span<const float> logits) const;
+  // The model's own log-probability of a token, before any rule; NaN when a logit is not finite.
+  float logprob(std::span<const float> logits, int32_t id) const;
   // The n tokens with the highest of them, sorted as above, to `out`.
   void top_logprobs(std::span<const float> logits, int n, std::vector<Candidate>& out);
 
  private:
+  double log_total(std::span<const float> logits) const;  // log P(id) = logits[id] − log_total
   void highest(std::span<const float> scores, int n, std::vector<Candidate>& out);
 
   const Kernels& kernels_;

@@ -93,11 +93,10 @@ def test_work_of_the_shapes() -> None:
     assert work.prefill_operations(1) == work.decode_operations(1)
 
 
-def test_roofs_are_numbers_or_unknown() -> None:
+def test_roofs_are_positive() -> None:
     roofs = measure_roofs(1)
     assert roofs.read_gb_s > 0
-    for dtype in ("int8", "float32"):
-        assert roofs.gop_s(dtype) is None or roofs.gop_s(dtype) > 0  # type: ignore[operator]
+    assert roofs.gop_s("int8") > 0 and roofs.gop_s("float32") > 0
 
 
 def test_a_peer_that_fails_stays_in_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from dialocpp.cli import main
 from dialocpp.evaluation.quantisation import compare
 from small_models import Gpt2, gpt2_config, random_gpt2
 
-COMMANDS = ["chat", "generate", "score", "quantize", "pull", "info"]
+COMMANDS = ["chat", "generate", "score", "quantize", "pull", "info", "eval"]
 
 
 def run(*arguments: object, stdin: str = "") -> Result:

@@ -397,3 +397,25 @@ def test_pages_are_shared_until_written_and_freed_when_dropped() -> None:
     assert running.kv_bytes_in_use == page
     del sequence
     assert running.kv_bytes_in_use == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_type_of_keys_and_values_is_a_setting_of_its_own(dtype: str) -> None:
+    """Unless it is given, it suits the weights: half precision for those of int8, whose error is larger."""
+    ids = prompt(WIDE)[:100]
+    found, pages = {}, {}
+    for kv_dtype in ("float32", "float16", None):
+        running = engine(WIDE, dtype, kv_dtype=kv_dtype)
+        found[kv_dtype] = running.logits(ids)
+        sequence = running.sequence()
+        running.step([_core.Work(sequence, [1])])
+        pages[kv_dtype] = running.kv_bytes_in_use
+    assert pages["float32"] == 2 * pages["float16"]
+    suits = "float16" if dtype == "int8" else "float32"
+    assert pages[None] == pages[suits]
+    np.testing.assert_array_equal(found[None], found[suits])
+    error = np.abs(found["float32"] - expected("wide")[:100]).max() if dtype == "int8" else 0.01
+    assert 0 < np.abs(found["float32"] - found["float16"]).max() < error
+    for wrong in ("int8", "int32", "half"):
+        with pytest.raises(ValueError, match=f"expected .*float32.*, found {wrong}"):
+            engine(WIDE, dtype, kv_dtype=wrong)

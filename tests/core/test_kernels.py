@@ -6,6 +6,7 @@ the definition that the others must equal to the last bit.
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -515,8 +516,21 @@ def test_exp_sum_for_every_length_and_alignment(runnable_isa: str) -> None:
 # The ladder
 
 
+def test_every_rung_counts_the_products_of_its_peaks(runnable_isa: str) -> None:
+    for peak in (kernels.peak_i8, kernels.peak_f32):
+        once = peak(runnable_isa, 1)
+        assert once > 0 and peak(runnable_isa, 7) == 7 * once and peak(runnable_isa, 0) == 0
+
+
+def test_every_file_of_a_family_is_a_rung() -> None:
+    rungs = {name for name, _, _ in _core.isa_ladder()} - {"scalar"}
+    folders = (Path(__file__).parents[2] / "src" / "kernels").iterdir()
+    families = [{file.stem for file in folder.glob("*.cpp")} - {"family"} for folder in folders if folder.is_dir()]
+    assert rungs in [*families, set()]
+
+
 def test_an_unknown_rung_is_named_with_those_that_run_here() -> None:
-    with pytest.raises(BackendError, match=r"'sse9'.*scalar"):
+    with pytest.raises(BackendError, match=r"scalar.*'sse9'"):
         kernels.exp_sum("sse9", np.zeros(1, np.float32), 0.0)
 
 

@@ -221,7 +221,7 @@ def test_a_cache_that_fills_in_mid_reply_takes_the_exchange_back(folder: Path, m
             try:
                 shown[index] += [piece] if (piece := next(stream, None)) else []
             except CapacityError as error:
-                assert "KV cache is full" in str(error)
+                assert "in the KV cache, found" in str(error)
                 full.append(index)
     for index in full:
         assert shown[index], "it struck in mid-reply"

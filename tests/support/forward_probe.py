@@ -28,7 +28,9 @@ def prompt(gpt2: Gpt2) -> list[int]:
     return np.random.default_rng(4).integers(0, sizes["vocab_size"], sizes["n_positions"]).tolist()
 
 
-def engine(gpt2: Gpt2, dtype: str, num_threads: int = 1, kv_cache_bytes: int = 1 << 26) -> _core.Engine:
+def engine(
+    gpt2: Gpt2, dtype: str, num_threads: int = 1, kv_cache_bytes: int = 1 << 26, kv_dtype: str | None = None
+) -> _core.Engine:
     """The core on these weights, packed as its contract says: no checkpoint code in between."""
     names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "activation_function")
     names += (
@@ -46,14 +48,11 @@ def engine(gpt2: Gpt2, dtype: str, num_threads: int = 1, kv_cache_bytes: int = 1
         assert tensor.shape == spec.shape
         if spec.kind in ("vector", "table"):
             packed[spec.name] = _padded(tensor)
-        elif dtype == "float32" or spec.name == "score.weight":  # which no dtype rounds
-            packed[spec.name] = _core.pack_f32(tensor, spec.kind == "conv1d")
         else:
-            weight, scale, total = _core.quantize_i8(tensor, spec.kind == "conv1d")
-            packed[spec.name] = weight
-            packed[f"{spec.name}_scale"] = _padded(scale)
-            packed[f"{spec.name}_sum"] = _padded(total)
-    return _core.Engine(_core.Model(config, packed), num_threads, kv_cache_bytes)
+            kept = "float32" if spec.name == "score.weight" else dtype  # no dtype rounds it
+            parts = _core.pack(tensor, kept, spec.kind == "conv1d")
+            packed |= {spec.name + suffix: part for suffix, part in parts.items()}
+    return _core.Engine(_core.Model(config, packed), num_threads, kv_cache_bytes, kv_dtype=kv_dtype)
 
 
 def _padded(array: NDArray[np.generic]) -> NDArray[np.generic]:

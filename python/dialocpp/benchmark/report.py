@@ -36,10 +36,10 @@ def report(
 
 def _rates(
     model: Model, result: Measurement, roofs: Roofs, prefill: Latency | None
-) -> dict[str, float | None]:
+) -> dict[str, float]:
     """How near the roofs: GB/s of weights where one row reads them all, GOP/s where many rows share them."""
     work = token_work(model.config, model.dtype)
-    rates: dict[str, float | None] = {}
+    rates: dict[str, float] = {}
     # Many sequences read the weights once a step for all of them.
     sequences = result.sequences if isinstance(result, Throughput) else 1
     read = result.decode_tokens_per_s / sequences * work.bytes_per_step / 1e9
@@ -54,6 +54,5 @@ def _rates(
     return rates
 
 
-def _arithmetic(name: str, gop_s: float, roofs: Roofs, dtype: str) -> dict[str, float | None]:
-    peak = roofs.gop_s(dtype)
-    return {f"{name}_gop_s": gop_s, f"{name}_of_peak": gop_s / peak if peak else None}
+def _arithmetic(name: str, gop_s: float, roofs: Roofs, dtype: str) -> dict[str, float]:
+    return {f"{name}_gop_s": gop_s, f"{name}_of_peak": gop_s / roofs.gop_s(dtype)}

@@ -5,11 +5,13 @@ Letters: C channels, L layers, V vocabulary, T positions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from dialocpp.checkpoint.config import ModelConfig
+import numpy as np
 
-BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1}
+from dialocpp import _core
+from dialocpp.checkpoint.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,12 @@ class TokenWork:
     layer_weights: int
     head_weights: int
     attention_width: int  # L · C
-    bytes_per_weight: int
+    bytes_per_weight: float  # without scales
 
     @property
     def bytes_per_step(self) -> int:
         """Weights read once in every step, whatever the number of its rows."""
-        return (self.layer_weights + self.head_weights) * self.bytes_per_weight
+        return round((self.layer_weights + self.head_weights) * self.bytes_per_weight)
 
     def prefill_operations(self, tokens: int) -> int:
         """Multiplications and additions of a prompt: the head is for its last token only."""
@@ -40,9 +42,10 @@ def token_work(config: ModelConfig, dtype: str) -> TokenWork:
     """The work of a model that keeps its weights as `dtype`."""
     channels = config.n_embd
     layer = 4 * channels * channels + 2 * channels * config.n_inner
+    element, shape = _core.packed_layout(channels, 3 * channels, dtype)[""]
     return TokenWork(
         layer_weights=config.n_layer * layer,
         head_weights=config.vocab_size * channels,
         attention_width=config.n_layer * channels,
-        bytes_per_weight=BYTES_PER_WEIGHT[dtype],
+        bytes_per_weight=np.dtype(element).itemsize * math.prod(shape) / (3 * channels**2),
     )

@@ -11,6 +11,7 @@ from dialocpp.errors import DialocppError
 
 from .bench import bench
 from .chat import chat
+from .evaluate import evaluate
 from .generate import generate
 from .info import info
 from .output import sentence
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for _command in (chat, generate, score, quantize, pull, info, bench):
+for _command in (chat, generate, score, quantize, pull, info, bench, evaluate):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -42,10 +42,28 @@ constexpr bool kTileAhead = false;
 #include "kernels/body/dot_i8.inl"
 #include "kernels/arm/tile_i8mm.inl"
 #include "kernels/body/gemm_i8.inl"
+#include "kernels/body/peak.inl"
+
+// The sum is also both operands: the values do not matter. Two registers a link: four pipes of latency 4 want 16 at work.
+struct PeakI8 {
+  struct Link {
+    int32x4_t a, b;
+  };
+  static constexpr int kProducts = 64;
+  DIALO_INLINE void advance(Link& link) {
+    link.a = vusmmlaq_s32(link.a, vreinterpretq_u8_s32(link.a), vreinterpretq_s8_s32(link.a));
+    link.b = vusmmlaq_s32(link.b, vreinterpretq_u8_s32(link.b), vreinterpretq_s8_s32(link.b));
+    asm volatile("" : "+w"(link.a), "+w"(link.b));
+  }
+};
+static int64_t peak_i8(int rounds) { return run_chains<PeakI8>(rounds, UpTo<kChains>()); }
 
 }  // namespace
 
-void overlay(Kernels& k) { k.gemm_i8 = gemm_i8; }
+void overlay(Kernels& k) {
+  k.gemm_i8 = gemm_i8;
+  k.peak_i8 = peak_i8;
+}
 
 }  // namespace dialo::i8mm
 

@@ -104,11 +104,44 @@ constexpr int kAttentionRows = 2, kAttentionWidth = 2, kAttentionPages = 2;
 #include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/attention.inl"
+#include "kernels/body/peak.inl"
+
+DIALO_INLINE int32x4_t peak_step(int32x4_t sum) {
+  const int8x16_t q = vreinterpretq_s8_s32(sum);
+  return vpadalq_s16(sum, vmlal_s8(vmull_s8(vget_low_s8(q), vget_low_s8(q)), vget_low_s8(q), vget_low_s8(q)));
+}
+
+// The sum is also both operands: the values do not matter. Two registers a link: four pipes of latency 4 want 16 at work.
+struct PeakI8 {
+  struct Link {
+    int32x4_t a, b;
+  };
+  static constexpr int kProducts = 32;
+  DIALO_INLINE void advance(Link& link) {
+    link.a = peak_step(link.a);
+    link.b = peak_step(link.b);
+    asm volatile("" : "+w"(link.a), "+w"(link.b));
+  }
+};
+struct PeakF32 {
+  struct Link {
+    float32x4_t a, b;
+  };
+  static constexpr int kProducts = 8;
+  DIALO_INLINE void advance(Link& link) {
+    link.a = vfmaq_f32(link.a, link.a, link.a);
+    link.b = vfmaq_f32(link.b, link.b, link.b);
+    asm volatile("" : "+w"(link.a), "+w"(link.b));
+  }
+};
+static int64_t peak_i8(int rounds) { return run_chains<PeakI8>(rounds, UpTo<kChains>()); }
+static int64_t peak_f32(int rounds) { return run_chains<PeakF32>(rounds, UpTo<kChains>()); }
 
 }  // namespace
 
 void overlay(Kernels& k) {
-  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum};
+  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum, peak_i8,
+       peak_f32};
 }
 
 }  // namespace dialo::neon

@@ -4,7 +4,7 @@
 
 template <class T>
 DIALO_INLINE T* head_page(const AttentionHead& h, int64_t page) {
-  return static_cast<T*>(h.pages[page]) + h.page_offset;
+  return reinterpret_cast<T*>(static_cast<char*>(h.pages[page]) + h.page_offset);
 }
 
 // Returns 0 · every query, key and value of the row: NaN when one is not finite.

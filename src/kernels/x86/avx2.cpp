@@ -55,11 +55,33 @@ constexpr int kAttentionRows = 2, kAttentionWidth = 2, kAttentionPages = 4;
 #include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/attention.inl"
+#include "kernels/body/peak.inl"
+
+// The sum is also both operands: the values do not matter, and no register is spent on others.
+struct PeakI8 {
+  using Link = __m256i;
+  static constexpr int kProducts = 32;
+  DIALO_INLINE void advance(Link& a) {
+    a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(a, a), a));
+    asm volatile("" : "+x"(a));
+  }
+};
+struct PeakF32 {
+  using Link = __m256;
+  static constexpr int kProducts = 8;
+  DIALO_INLINE void advance(Link& a) {
+    a = _mm256_fmadd_ps(a, a, a);
+    asm volatile("" : "+x"(a));
+  }
+};
+static int64_t peak_i8(int rounds) { return run_chains<PeakI8>(rounds, UpTo<kChains>()); }
+static int64_t peak_f32(int rounds) { return run_chains<PeakF32>(rounds, UpTo<kChains>()); }
 
 }  // namespace
 
 void overlay(Kernels& k) {
-  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum};
+  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum, peak_i8,
+       peak_f32};
 }
 
 }  // namespace dialo::avx2

@@ -53,11 +53,33 @@ constexpr int kAttentionRows = 8, kAttentionWidth = 2, kAttentionPages = 4;
 #include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/attention.inl"
+#include "kernels/body/peak.inl"
+
+// The sum is also both operands: the values do not matter, and no register is spent on others.
+struct PeakI8 {
+  using Link = __m512i;
+  static constexpr int kProducts = 64;
+  DIALO_INLINE void advance(Link& a) {
+    a = _mm512_dpbusd_epi32(a, a, a);
+    asm volatile("" : "+v"(a));
+  }
+};
+struct PeakF32 {
+  using Link = __m512;
+  static constexpr int kProducts = 16;
+  DIALO_INLINE void advance(Link& a) {
+    a = _mm512_fmadd_ps(a, a, a);
+    asm volatile("" : "+v"(a));
+  }
+};
+static int64_t peak_i8(int rounds) { return run_chains<PeakI8>(rounds, UpTo<kChains>()); }
+static int64_t peak_f32(int rounds) { return run_chains<PeakF32>(rounds, UpTo<kChains>()); }
 
 }  // namespace
 
 void overlay(Kernels& k) {
-  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum};
+  k = {gemm_f32, gemm_f16, gemm_i8, quantize_tile, attention_f32, attention_f16, layer_norm, activate, exp_sum, peak_i8,
+       peak_f32};
 }
 
 }  // namespace dialo::avx512vnni

@@ -41,10 +41,25 @@ constexpr bool kTileAhead = false;  // as on avx2
 #include "kernels/body/broadcast.inl"
 #include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
+#include "kernels/body/peak.inl"
+
+// The sum is also both operands: the values do not matter, and no register is spent on others.
+struct PeakI8 {
+  using Link = __m256i;
+  static constexpr int kProducts = 32;
+  DIALO_INLINE void advance(Link& a) {
+    a = _mm256_dpbusd_avx_epi32(a, a, a);
+    asm volatile("" : "+x"(a));
+  }
+};
+static int64_t peak_i8(int rounds) { return run_chains<PeakI8>(rounds, UpTo<kChains>()); }
 
 }  // namespace
 
-void overlay(Kernels& k) { k.gemm_i8 = gemm_i8; }
+void overlay(Kernels& k) {
+  k.gemm_i8 = gemm_i8;
+  k.peak_i8 = peak_i8;
+}
 
 }  // namespace dialo::avxvnni
 

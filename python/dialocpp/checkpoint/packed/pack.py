@@ -17,14 +17,14 @@ from .folding import F32, fold_scales
 
 Array = npt.NDArray[Any]
 Table = dict[str, tuple[str, tuple[int, ...]]]
-DTYPES = ("float32", "float16", "int8")
+DTYPES = _core.DTYPES
 
 # To be raised whenever `packed_tensors` gives other numbers for the same source: kept copies are then made again.
 RECIPE = 1
 
 _LANES = 16
 _PART_ELEMENTS = 1 << 20  # of an embedding, at a time
-_FLOATS = {"float32": "F32", "float16": "F16"}
+_SAFETENSORS = {"float32": "F32", "float16": "F16", "int8": "I8", "int32": "I32"}
 
 # Linears that are float32 in a model of any dtype. A classifier's head has a row or a few: rounding it would save
 # nothing and move every score.
@@ -68,14 +68,9 @@ def packed_table(config: ModelConfig, dtype: str) -> Table:
             table[spec.name] = "F32", (*spec.shape[:-1], _round_up(spec.shape[-1], _LANES))
             continue
         inputs, outputs = spec.shape if spec.kind == "conv1d" else spec.shape[::-1]
-        blocks = _round_up(outputs, _LANES) // _LANES
-        stored = _stored(spec.name, dtype)
-        if stored in _FLOATS:
-            table[spec.name] = _FLOATS[stored], (blocks, inputs, _LANES)
-        else:
-            table[spec.name] = "I8", (blocks, _round_up(inputs, 4) // 4, _LANES, 4)
-            table[f"{spec.name}_scale"] = "F32", (blocks * _LANES,)
-            table[f"{spec.name}_sum"] = "I32", (blocks * _LANES,)
+        layout = _core.packed_layout(inputs, outputs, _stored(spec.name, dtype))
+        for suffix, (element, shape) in layout.items():
+            table[spec.name + suffix] = _SAFETENSORS[element], shape
     return table
 
 
@@ -100,12 +95,11 @@ def _packed_by_rows(name: str, tensor: StoredTensor, dtype: str, table: Table) -
 
 def _linear(name: str, array: F32, in_out: bool, dtype: str) -> dict[str, Array]:
     """A linear's packed arrays by their names; (K, N) if `in_out`, else (N, K)."""
-    if dtype == "float32":
-        return {name: _core.pack_f32(array, in_out)}
-    if dtype == "float16":
-        return {name: _packed_half(name, array, in_out)}
-    weight, scale, total = _core.quantize_i8(array, in_out)
-    return {name: weight, f"{name}_scale": pad_lanes(scale), f"{name}_sum": pad_lanes(total)}
+    try:
+        packed = _core.pack(array, dtype, in_out)
+    except ValueError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    return {name + suffix: part for suffix, part in packed.items()}
 
 
 def pad_lanes(array: Array) -> Array:
@@ -124,15 +118,6 @@ def _finite(name: str, array: F32) -> F32:
     if not np.isfinite(array).all():
         raise CheckpointError(f"expected finite numbers in {name}, found NaN or infinity; download the weights again")
     return array
-
-
-def _packed_half(name: str, array: F32, in_out: bool) -> Array:
-    try:
-        return _core.pack_f16(array, in_out)
-    except ValueError:
-        raise CheckpointError(
-            f"expected weights below 65520 in {name}, for dtype float16, found a larger one; load it as float32"
-        ) from None
 
 
 def _folded(name: str, array: F32, source: Mapping[str, StoredTensor], scales: dict[str, F32]) -> F32:

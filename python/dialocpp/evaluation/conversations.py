@@ -1,31 +1,26 @@
-"""Do a thousand long conversations stay good, at what cost, and are they the same however they are run?
+"""Do many long conversations stay good, at what cost, and are they the same however they are run?
 
-The other side speaks lines of the test dialogues (--dialogues FOLDER of *.test.jsonl.xz), or of the bundled sample.
-Many sessions run at once, in the same batches. No reply may be empty, none may be the bot's previous one, and no
-prompt may outgrow its window; --compare runs everything with 1 and 2 threads, alone and in batches, and compares a
-hash of all replies. A JSON line tells the figures.
-
-    python bench/conversations.py --dialogues ../shared/data/dialogues --conversations 1000 --compare
+The other side speaks lines of recorded dialogues, and many sessions run at once, in the same batches. No reply may be
+empty, none may be the bot's previous one, and no prompt may outgrow its window; a hash of all replies tells whether
+threads or batches change one.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-import lzma
 import random
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dialocpp import ChatSession, Model, Reply
 from dialocpp.chat.guards import is_blank, key_of
-from dialocpp.evaluation.dialogue_files import SAMPLE
+from dialocpp.chat.reply import Reply
+from dialocpp.chat.session import ChatSession
+from dialocpp.model import Model
+
+from .dialogue_files import SAMPLE, read_dialogues
 
 _ENDED = object()
 
@@ -103,17 +98,14 @@ def _faults(session: ChatSession, replies: Sequence[Reply], turn: int) -> Iterat
         yield f"{reply.usage.prompt_tokens} tokens exceed the window of {tokens}"
 
 
-def read_lines(folder: Path | None) -> list[list[str]]:
-    """The turns of each dialogue: of the folder's test splits, or of the bundled sample."""
-    if folder is None:
-        return [json.loads(row)["turns"] for row in SAMPLE.read_text(encoding="utf-8").splitlines()]
-    found = []
-    for path in sorted(folder.glob("*.test.jsonl.xz")):
-        with lzma.open(path, "rt", encoding="utf-8") as file:
-            found += [json.loads(row)["turns"] for row in file]
-    if not found:
-        raise SystemExit(f"{folder} holds no *.test.jsonl.xz.")
-    return found
+def read_lines(path: Path | None) -> list[list[str]]:
+    """The turns of each dialogue: of a file, of a folder's *.test.jsonl[.xz], or of the bundled sample."""
+    if path is None:
+        path = SAMPLE
+    files = sorted([*path.glob("*.test.jsonl"), *path.glob("*.test.jsonl.xz")]) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path}: expected files named *.test.jsonl or *.test.jsonl.xz, found none; name one file.")
+    return [turns for file in files for turns in read_dialogues(file)]
 
 
 def messages(dialogues: Sequence[Sequence[str]], number: int, turns: int) -> list[str]:
@@ -163,44 +155,3 @@ def simulate(
         ended = [lane for lane in lanes if next(lane, _ENDED) is _ENDED]
         lanes = [lane for lane in lanes if lane not in ended] + list(islice(waiting, len(ended)))
     return tally
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model")
-    parser.add_argument("--dialogues", type=Path)
-    parser.add_argument("--conversations", type=int, default=1000)
-    parser.add_argument("--turns", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--candidates", type=int, default=1)
-    parser.add_argument("--prepare", action="store_true", help="read again in idle time, not within the turn")
-    parser.add_argument("--compare", action="store_true", help="with 1 and 2 threads, in batches of 1 and 16")
-    arguments = parser.parse_args()
-    dialogues = read_lines(arguments.dialogues)
-    ways = [(t, b) for t in (1, 2) for b in (1, 16)] if arguments.compare else [(arguments.threads, arguments.batch)]
-    tallies = []
-    for threads, batch in ways:
-        model = Model.from_pretrained(arguments.model, num_threads=threads)
-        start = time.perf_counter()
-        tally = simulate(
-            model,
-            dialogues,
-            arguments.conversations,
-            arguments.turns,
-            batch,
-            arguments.prepare,
-            num_candidates=arguments.candidates,
-        )
-        seconds = time.perf_counter() - start
-        speed = {"seconds": round(seconds, 2), "tokens_per_s": round(tally.generated_tokens / seconds)}
-        print(json.dumps({"threads": model.num_threads, "batch": batch, **speed, **tally.figures()}), flush=True)
-        tallies.append(tally)
-    faults = [fault for tally in tallies for fault in tally.faults]
-    if len({tally.digest for tally in tallies}) > 1:
-        faults.append("threads or batches change what is said")
-    sys.exit("\n".join(faults[:20]) if faults else 0)
-
-
-if __name__ == "__main__":
-    main()
