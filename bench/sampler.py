@@ -19,7 +19,7 @@ DRAW: dict[str, Any] = {"do_sample": True, "top_k": 50}
 
 
 def rules() -> dict[str, dict[str, Any]]:
-    """A row of the table -> arguments of `_core.Sampling`."""
+    """A row of the table -> arguments of `_core.SamplingParams`."""
     rng = np.random.default_rng(1)
     words = [rng.integers(0, V, 1 + i % 3).tolist() for i in range(300)]
     processors: dict[str, Any] = {
@@ -52,7 +52,7 @@ def rules() -> dict[str, dict[str, Any]]:
 
 
 def microseconds(arguments: dict[str, Any], logits: Any, tokens: list[int], runs: int) -> float:
-    sampling = _core.Sampling(reply_start=HISTORY - REPLY, **arguments)
+    sampling = _core.SamplingParams(reply_start=HISTORY - REPLY, **arguments)
     rows, best = 100, float("inf")
     for _ in range(runs):
         start = time.perf_counter()

@@ -74,8 +74,8 @@ def pack(weight: F32, dtype: str, in_out: bool) -> dict[str, npt.NDArray[Any]]:
 def widen_bf16(bits: U16) -> F32: ...
 def widen_f16(bits: U16) -> F32: ...
 
-class Model:
-    """Weights in the core's own layout, used where they lie (each array is kept alive, none is copied).
+class Weights:
+    """Weights in the core's own layout, read in place: each array is kept alive, none is copied.
 
     `tensors`: for each name of `tensor_table`, its packed form; every last dimension padded to 16.
     A linear is what `pack` gives, `X.weight` and what belongs beside it; each linear has a format of its own.
@@ -86,7 +86,7 @@ class Model:
     @property
     def weight_bytes(self) -> int: ...
 
-class Sampling:
+class SamplingParams:
     """The rules of one request; their meaning and order are Hugging Face's. ValueError on a bad value.
 
     Lists may name ids that the vocabulary lacks: nothing happens.
@@ -124,13 +124,6 @@ class Sampling:
         (0: unknown), of which forced_eos_token_ids is the last.
         """
 
-def choose(sampling: Sampling, tokens: Seq[int], logits: F32, bans: Seq[int] = ()) -> int:
-    """The token that these rules choose for a row of logits (V,), which is left alone.
-
-    `tokens`: the whole sequence so far; `bans`: ids that may not follow now. BackendError for logits that are not
-    finite, ValueError for tokens outside the vocabulary.
-    """
-
 class Sequence:
     """Token ids and their KV cache. Owns its positions; frees its pages when dropped."""
 
@@ -155,7 +148,7 @@ class Work:
         self,
         sequence: Sequence,
         tokens: Seq[int],
-        sampling: Sampling | None = None,
+        sampling: SamplingParams | None = None,
         *,
         bans: Seq[int] = (),
         n_best: int = 0,
@@ -166,10 +159,10 @@ class Work:
     def __len__(self) -> int:
         """Number of tokens."""
 
-def draw(sampling: Sampling, position: int, scores: F32) -> int:
+def draw(sampling: SamplingParams, position: int, scores: F32) -> int:
     """Choose by processed logits (V,), as a step does it: the best one, or the warpers and a draw."""
 
-class Candidate:
+class TokenScore:
     """A token and its score."""
 
     @property
@@ -187,7 +180,7 @@ class Outcome:
     def logprob(self) -> float:
         """Its log-probability in the model's own distribution, with `top_logprobs`."""
     @property
-    def best(self) -> list[Candidate]:
+    def best(self) -> list[TokenScore]:
         """Of `n_best` or `top_logprobs`, highest first."""
     @property
     def logprobs(self) -> list[float]:
@@ -200,7 +193,7 @@ class Engine:
     """Sequences in, tokens out. Safe from many threads; steps run one after the other, without the GIL."""
 
     def __init__(
-        self, weights: Model, num_threads: int, kv_cache_bytes: int, *, kv_dtype: str | None = None
+        self, weights: Weights, num_threads: int, kv_cache_bytes: int, *, kv_dtype: str | None = None
     ) -> None:
         """`kv_dtype`: how keys and values are kept, float32 or float16; None takes what suits the weights: float16 for
         int8, whose own error is larger than half precision's, else float32. ValueError for another.

@@ -17,6 +17,10 @@ class CacheWarning(UserWarning):
     """A model runs, but its quantised copy cannot be kept, so the next load will take as long as this one."""
 
 
+class VocabularyWarning(UserWarning):
+    """A model runs, but its tokenizer has tokens that it does not know; text is encoded without them."""
+
+
 class CapacityError(DialocppError):
     """A sequence would outgrow the model's positions, or the KV cache is full. Raised by the core."""
 

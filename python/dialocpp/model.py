@@ -77,10 +77,12 @@ class Model:
         self.n_positions = checkpoint.config.n_positions
         self.vocab_size = checkpoint.config.vocab_size
         self.dtype = checkpoint.dtype
-        self.tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.eos_token_ids)
+        self.tokenizer = Tokenizer.from_folder(
+            checkpoint.folder, checkpoint.config.eos_token_ids, rows=checkpoint.config.vocab_size
+        )
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
         self._checkpoint = checkpoint
-        weights = _core.Model(checkpoint.config.to_core(), checkpoint.tensors)
+        weights = _core.Weights(checkpoint.config.to_core(), checkpoint.tensors)
         self.weight_bytes = weights.weight_bytes
         engine = _core.Engine(
             weights,

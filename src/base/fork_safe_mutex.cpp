@@ -44,9 +44,9 @@ Registry& registry() {
 ForkSafeMutex::ForkSafeMutex(LockRank rank) {
   Registry& r = registry();
   const std::lock_guard guard(r.lock);
-  const auto behind = std::upper_bound(r.all.begin(), r.all.end(), rank,
+  const auto after = std::upper_bound(r.all.begin(), r.all.end(), rank,
                                        [](LockRank wanted, const auto& entry) { return wanted < entry.first; });
-  r.all.insert(behind, {rank, this});
+  r.all.insert(after, {rank, this});
 }
 
 ForkSafeMutex::~ForkSafeMutex() {

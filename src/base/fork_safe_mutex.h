@@ -10,7 +10,7 @@ namespace dialo {
 enum class LockRank { kEngine, kPagePool };
 
 // A std::mutex for which fork() waits, so that a child can go on with what its parent has made: a lock that another
-// thread held at that moment would stay locked for ever, with a step half done behind it.
+// thread held at that moment would stay locked for ever, with a step half done.
 // To be made and destroyed by a thread that holds none of them.
 class ForkSafeMutex {
  public:

@@ -53,7 +53,7 @@ void register_engine(py::module_& m) {
       .def("truncate", &Sequence::truncate, "length"_a, Free());
 
   py::class_<Work>(m, "Work")
-      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::shared_ptr<Sampling> sampling,
+      .def(py::init([](std::shared_ptr<Sequence> sequence, std::vector<int32_t> tokens, std::shared_ptr<SamplingParams> sampling,
                        std::vector<int32_t> bans, int n_best, int top_logprobs, int scored, bool logits) {
              return Work{.sequence = std::move(sequence),
                          .tokens = std::move(tokens),
@@ -69,7 +69,7 @@ void register_engine(py::module_& m) {
            "scored"_a = 0, "logits"_a = false)
       .def("__len__", [](const Work& w) { return w.tokens.size(); });
 
-  py::class_<Candidate>(m, "Candidate").def_readonly("id", &Candidate::id).def_readonly("score", &Candidate::score);
+  py::class_<TokenScore>(m, "TokenScore").def_readonly("id", &TokenScore::id).def_readonly("score", &TokenScore::score);
 
   py::class_<Outcome>(m, "Outcome")
       .def_readonly("token", &Outcome::token)

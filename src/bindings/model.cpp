@@ -132,7 +132,7 @@ void register_model(py::module_& m) {
   m.def("widen_bf16", &widen_all<bf16_to_float>, "bits"_a);
   m.def("widen_f16", &widen_all<half_to_float>, "bits"_a);
 
-  py::class_<Weights, std::shared_ptr<Weights>>(m, "Model")
+  py::class_<Weights, std::shared_ptr<Weights>>(m, "Weights")
       .def(py::init(&make_weights), "config"_a, "tensors"_a)
       .def_property_readonly("weight_bytes", &Weights::bytes);
 }

@@ -8,6 +8,7 @@
 #include "bindings/register.h"
 #include "cpu/kv_cache.h"
 #include "kernels/kernels.h"
+#include "model/activation.h"
 #include "sampling/sampler.h"
 
 namespace dialo {
@@ -162,9 +163,9 @@ py::array_t<float> layer_norm(const std::string& isa, const F32Array& x, const F
   return out;
 }
 
-py::array_t<float> activate(const std::string& isa, int kind, const F32Array& x) {
+py::array_t<float> activate(const std::string& isa, const std::string& function, const F32Array& x) {
   py::array_t<float> out(x.size());
-  kernels_of(isa.c_str()).activate(Activation(kind), x.data(), int(x.size()), out.mutable_data());
+  kernels_of(isa.c_str()).activate(activation_of(function), x.data(), int(x.size()), out.mutable_data());
   return out;
 }
 
@@ -174,14 +175,34 @@ py::tuple exp_sum(const std::string& isa, const F32Array& x, float shift) {
   return py::make_tuple(out, sum);
 }
 
-std::vector<float> distribution(const Sampling& rules, const std::vector<int32_t>& tokens, const F32Array& logits,
+std::vector<float> distribution(const SamplingParams& rules, const std::vector<int32_t>& tokens, const F32Array& logits,
                                 const std::vector<int32_t>& bans) {
   std::vector<float> copy(logits.data(), logits.data() + logits.size());
   return Sampler(kernels()).distribution(rules, tokens, copy, bans);
 }
 
+int32_t choose_once(const SamplingParams& rules, const std::vector<int32_t>& tokens, const F32Array& logits,
+               const std::vector<int32_t>& bans) {
+  if (logits.ndim() != 1 || logits.size() == 0) {
+    throw std::invalid_argument("expected one row of logits (V,), found " + std::to_string(logits.ndim()) +
+                                " dimensions and " + std::to_string(logits.size()) + " values");
+  }
+  for (const int32_t id : tokens) {
+    if (id >= 0 && id < logits.size()) continue;
+    throw std::invalid_argument("expected tokens from 0 to " + std::to_string(logits.size() - 1) +
+                                ", as there are logits, found " + std::to_string(id));
+  }
+  if (std::size_t(rules.reply_start) > tokens.size()) {
+    throw std::invalid_argument("expected tokens up to reply_start (" + std::to_string(rules.reply_start) + "), found " +
+                                std::to_string(tokens.size()));
+  }
+  std::vector<float> copy(logits.data(), logits.data() + logits.size());
+  const py::gil_scoped_release free;
+  return Sampler(kernels()).choose(rules, tokens, copy, bans);
+}
+
 // The token chosen for each of the seeds.
-std::vector<int32_t> choose(Sampling rules, const std::vector<int32_t>& tokens, const F32Array& logits,
+std::vector<int32_t> choose(SamplingParams rules, const std::vector<int32_t>& tokens, const F32Array& logits,
                             const std::vector<uint64_t>& seeds) {
   Sampler sampler(kernels());
   std::vector<int32_t> chosen;
@@ -195,20 +216,20 @@ std::vector<int32_t> choose(Sampling rules, const std::vector<int32_t>& tokens, 
 }
 
 // [(id, score), …]
-std::vector<std::pair<int32_t, float>> pairs(const std::vector<Candidate>& candidates) {
+std::vector<std::pair<int32_t, float>> pairs(const std::vector<TokenScore>& candidates) {
   std::vector<std::pair<int32_t, float>> out;
-  for (const Candidate& c : candidates) out.emplace_back(c.id, c.score);
+  for (const TokenScore& c : candidates) out.emplace_back(c.id, c.score);
   return out;
 }
 
-std::vector<std::pair<int32_t, float>> n_best(const Sampling& rules, const std::vector<int32_t>& tokens,
+std::vector<std::pair<int32_t, float>> n_best(const SamplingParams& rules, const std::vector<int32_t>& tokens,
                                               const F32Array& logits, int n, const std::vector<int32_t>& bans) {
   std::vector<float> copy(logits.data(), logits.data() + logits.size());
   return pairs(Sampler(kernels()).n_best(rules, tokens, copy, n, bans));
 }
 
 std::vector<std::pair<int32_t, float>> top_logprobs(const F32Array& logits, int n) {
-  std::vector<Candidate> best;
+  std::vector<TokenScore> best;
   Sampler(kernels()).top_logprobs({logits.data(), std::size_t(logits.size())}, n, best);
   return pairs(best);
 }
@@ -217,7 +238,6 @@ std::vector<std::pair<int32_t, float>> top_logprobs(const F32Array& logits, int 
 
 void register_testing(py::module_& m) {
   using namespace pybind11::literals;
-  m.attr("KERNEL_ACTIVATIONS") = py::make_tuple("gelu_new", "gelu", "quick_gelu", "relu", "silu");
   m.def("gemm_f32", &gemm_f32, "isa"_a, "x"_a, "packed"_a, "bias"_a = py::none(), "onto"_a = py::none());
   m.def("gemm_f16", &gemm_f16, "isa"_a, "x"_a, "packed"_a, "bias"_a = py::none(), "onto"_a = py::none());
   m.def("quantize_rows", &quantize_rows, "isa"_a, "x"_a);
@@ -226,7 +246,7 @@ void register_testing(py::module_& m) {
         "onto"_a = py::none());
   m.def("attention", &attention, "isa"_a, "q"_a, "k"_a, "v"_a, "scale"_a, "half"_a, "pieces"_a);
   m.def("layer_norm", &layer_norm, "isa"_a, "x"_a, "gain"_a, "bias"_a, "eps"_a);
-  m.def("activate", &activate, "isa"_a, "kind"_a, "x"_a);
+  m.def("activate", &activate, "isa"_a, "function"_a, "x"_a);
   m.def("exp_sum", &exp_sum, "isa"_a, "x"_a, "shift"_a);
   m.def("peak_i8", [](const std::string& isa, int rounds) { return kernels_of(isa.c_str()).peak_i8(rounds); }, "isa"_a,
         "rounds"_a);
@@ -234,6 +254,7 @@ void register_testing(py::module_& m) {
         "rounds"_a);
   m.def("distribution", &distribution, "rules"_a, "tokens"_a, "logits"_a, "bans"_a = std::vector<int32_t>());
   m.def("choose", &choose, "rules"_a, "tokens"_a, "logits"_a, "seeds"_a);
+  m.def("choose_once", &choose_once, "rules"_a, "tokens"_a, "logits"_a, "bans"_a = std::vector<int32_t>());
   m.def("n_best", &n_best, "rules"_a, "tokens"_a, "logits"_a, "n"_a, "bans"_a = std::vector<int32_t>());
   m.def("top_logprobs", &top_logprobs, "logits"_a, "n"_a);
   m.def("uniform", &uniform, "seed"_a, "position"_a);

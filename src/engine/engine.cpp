@@ -60,8 +60,8 @@ int64_t Sequence::length() const {
 
 void Sequence::check_length(int64_t length) const {
   if (length >= 0 && length <= int64_t(tokens_.size())) return;
-  throw std::invalid_argument("length must be from 0 to the sequence's " + std::to_string(tokens_.size()) +
-                              " tokens, but is " + std::to_string(length) + ".");
+  throw std::invalid_argument("expected a length from 0 to the sequence's " + std::to_string(tokens_.size()) +
+                              " tokens, found " + std::to_string(length));
 }
 
 std::shared_ptr<Sequence> Sequence::fork(int64_t length) const {
@@ -87,42 +87,42 @@ std::shared_ptr<Sequence> Engine::sequence() {
 }
 
 void Engine::check_tokens(std::span<const int32_t> tokens, int64_t first_position) const {
-  if (tokens.empty()) throw std::invalid_argument("At least one token is needed, but none was given.");
+  if (tokens.empty()) throw std::invalid_argument("expected at least one token, found none");
   for (const int32_t id : tokens) {
     if (id >= 0 && id < config().vocab_size) continue;
-    throw std::invalid_argument("Token ids must be from 0 to " + std::to_string(config().vocab_size - 1) +
-                                " (the vocabulary), but one is " + std::to_string(id) + ".");
+    throw std::invalid_argument("expected token ids from 0 to " + std::to_string(config().vocab_size - 1) +
+                                " (the vocabulary), found " + std::to_string(id));
   }
   const int64_t length = first_position + int64_t(tokens.size());
   if (length > config().n_positions) {
-    throw CapacityError("The model has " + std::to_string(config().n_positions) + " positions, but the sequence would have " +
-                        std::to_string(length) + " tokens; shorten it.");
+    throw CapacityError("expected a sequence of at most " + std::to_string(config().n_positions) +
+                        " tokens, the model's positions, found " + std::to_string(length) + "; shorten it");
   }
 }
 
 void Engine::check_writes() const {
   if (config().num_labels == 0) return;
-  throw std::invalid_argument("This model ranks texts, it does not write them: its logits are labels (num_labels = " +
-                              std::to_string(config().num_labels) + "), not tokens; read them by logits().");
+  throw std::invalid_argument("expected a model that writes, found one that ranks texts (num_labels = " +
+                              std::to_string(config().num_labels) + "); read its labels by logits()");
 }
 
 void Engine::check(std::span<const Work> work) const {
   std::unordered_set<const Sequence*> seen;
   for (const Work& w : work) {
     if (!w.sequence || w.sequence->engine_.get() != this) {
-      throw std::invalid_argument("Each work needs a sequence of this engine.");
+      throw std::invalid_argument("expected each work to have a sequence of this engine, found another or none");
     }
     if (!seen.insert(w.sequence.get()).second) {
-      throw std::invalid_argument("A sequence may occur only once in a step, but one occurs twice.");
+      throw std::invalid_argument("expected each sequence once in a step, found one twice");
     }
     if (w.sampling || w.scored > 0) check_writes();
     check_tokens(w.tokens, int64_t(w.sequence->tokens_.size()));
     if (w.scored < 0 || w.scored >= int(w.tokens.size())) {
-      throw std::invalid_argument("scored must be from 0 to " + std::to_string(w.tokens.size() - 1) +
-                                  " (a token is scored by the one before it), but is " + std::to_string(w.scored) + ".");
+      throw std::invalid_argument("expected scored from 0 to " + std::to_string(w.tokens.size() - 1) +
+                                  " (a token is scored by the one before it), found " + std::to_string(w.scored));
     }
     if (!w.sampling && (w.n_best > 0 || w.top_logprobs >= 0)) {
-      throw std::invalid_argument("n_best and top_logprobs need a sampling, but none was given.");
+      throw std::invalid_argument("expected a sampling beside n_best or top_logprobs, found none");
     }
   }
 }

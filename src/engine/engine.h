@@ -40,7 +40,7 @@ class Sequence {
 struct Work {
   std::shared_ptr<Sequence> sequence;
   std::vector<int32_t> tokens;
-  std::shared_ptr<const Sampling> sampling;  // choose the next token by these rules
+  std::shared_ptr<const SamplingParams> sampling;  // choose the next token by these rules
   std::vector<int32_t> bans;                 // that may not follow now, whatever the rules say
   int n_best = 0;                            // > 0: instead, the best continuations by these rules, for a beam search
   int top_logprobs = -1;                     // ≥ 0: beside the choice, so many of the most probable tokens
@@ -52,7 +52,7 @@ struct Work {
 struct Outcome {
   int32_t token = -1;           // of `sampling`; not appended to the sequence
   float logprob = 0;            // its log-probability in the model's own distribution; with top_logprobs
-  std::vector<Candidate> best;  // of n_best: scores after the rules; of top_logprobs: log-probabilities before them
+  std::vector<TokenScore> best;  // of n_best: scores after the rules; of top_logprobs: log-probabilities before them
   std::vector<float> logprobs;  // (scored)
   std::vector<float> logits;    // (outputs)
 };

@@ -84,7 +84,7 @@ struct Kernels {
   void (*gemm_i8)(const GemmI8&, int M, int row0, int row1, int block0, int block1);
   // x: `rows` ≤ kTileRows rows of K floats -> [K/4][rows][4] bytes, round(x / scale) + zero, with one scale and one zero a
   // row: its 256 steps reach from its smallest to its largest value (0 included), so that a row which is almost all
-  // positive, as behind gelu, does not waste half of them.
+  // positive, as after gelu, does not waste half of them.
   void (*quantize_tile)(const float* x, int64_t ldx, int rows, int K, uint8_t* out, float* scale, int32_t* zero);
   void (*attention_f32)(const AttentionHead&);
   void (*attention_f16)(const AttentionHead&);

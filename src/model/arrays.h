@@ -1,4 +1,4 @@
-// What is an array of numbers, wherever it lies and whoever owns it? What a host hands to a backend.
+// What does a host hand to a backend? Arrays of numbers, in whoever's memory they are.
 #pragma once
 
 #include <cstdint>

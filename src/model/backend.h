@@ -10,7 +10,7 @@
 namespace dialo {
 
 // The keys and values of one sequence, owned by the backend that made it. The sequence's length is the engine's:
-// what lies behind it is scratch.
+// what the cache holds after it is scratch.
 class Cache {
  public:
   virtual ~Cache() = default;

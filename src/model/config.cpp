@@ -9,8 +9,8 @@ namespace {
 
 void in_range(const char* name, int value, int low, int high) {
   if (value >= low && value <= high) return;
-  throw std::invalid_argument(std::string(name) + " must be from " + std::to_string(low) + " to " +
-                              std::to_string(high) + ", but is " + std::to_string(value) + ".");
+  throw std::invalid_argument("expected " + std::string(name) + " from " + std::to_string(low) + " to " +
+                              std::to_string(high) + ", found " + std::to_string(value));
 }
 
 }  // namespace
@@ -25,12 +25,12 @@ void Config::validate() const {
   in_range("n_head", n_head, 1, n_embd);
   in_range("num_labels", num_labels, 0, 1 << 16);
   if (n_embd % n_head != 0) {
-    throw std::invalid_argument("n_embd must be a multiple of n_head, but " + std::to_string(n_embd) + " is none of " +
-                                std::to_string(n_head) + ".");
+    throw std::invalid_argument("expected n_embd to be a multiple of n_head (" + std::to_string(n_head) + "), found " +
+                                std::to_string(n_embd));
   }
   if (!(layer_norm_epsilon > 0 && layer_norm_epsilon < 1)) {
-    throw std::invalid_argument("layer_norm_epsilon must lie between 0 and 1, but is " +
-                                std::to_string(layer_norm_epsilon) + ".");
+    throw std::invalid_argument("expected layer_norm_epsilon between 0 and 1, found " +
+                                std::to_string(layer_norm_epsilon));
   }
   activation_of(activation_function);
 }

@@ -82,7 +82,7 @@ void force(std::span<float> scores, Ids ids) {
 
 }  // namespace
 
-void Processors::apply(const Sampling& rules, Ids tokens, Ids bans, std::span<float> scores) {
+void Processors::apply(const SamplingParams& rules, Ids tokens, Ids bans, std::span<float> scores) {
   if (counts_.size() < scores.size()) counts_.assign(scores.size(), 0);
   const auto from = [&](int64_t start) { return tokens.subspan(std::min(std::size_t(start), tokens.size())); };
   const Ids scope = from(rules.penalty_start), reply = from(rules.reply_start);

@@ -14,7 +14,7 @@ class Processors {
  public:
   // All of them, in the order of transformers' `_get_logits_processor`. `scores` (V): logits, or, for beams,
   // log-probabilities. `tokens`: the whole sequence so far, ids of the vocabulary. `bans`: ids that may not follow now.
-  void apply(const Sampling& rules, std::span<const int32_t> tokens, std::span<const int32_t> bans,
+  void apply(const SamplingParams& rules, std::span<const int32_t> tokens, std::span<const int32_t> bans,
              std::span<float> scores);
 
  private:

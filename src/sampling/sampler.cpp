@@ -43,12 +43,12 @@ double uniform(uint64_t seed, uint64_t position) {
   return double(mix(mix(seed) ^ mix(~position)) >> 11) * 0x1p-53;
 }
 
-void Sampler::process(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
+void Sampler::process(const SamplingParams& rules, Ids tokens, std::span<float> logits, Ids bans) {
   check_finite(logits);
   processors_.apply(rules, tokens, bans, logits);
 }
 
-int32_t Sampler::draw(const Sampling& rules, int64_t position, std::span<const float> scores) {
+int32_t Sampler::draw(const SamplingParams& rules, int64_t position, std::span<const float> scores) {
   // Nothing is left when the rules ban every token: the reply ends, by an end-of-text that the vocabulary has.
   const auto known = std::find_if(rules.eos_token_ids.begin(), rules.eos_token_ids.end(),
                                   [&](int32_t id) { return id >= 0 && std::size_t(id) < scores.size(); });
@@ -63,12 +63,12 @@ int32_t Sampler::draw(const Sampling& rules, int64_t position, std::span<const f
   return warpers_.candidates()[index_at(warpers_.weights(), warpers_.total(), u)].id;
 }
 
-int32_t Sampler::choose(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
+int32_t Sampler::choose(const SamplingParams& rules, Ids tokens, std::span<float> logits, Ids bans) {
   process(rules, tokens, logits, bans);
   return draw(rules, int64_t(tokens.size()), logits);
 }
 
-std::vector<float> Sampler::distribution(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans) {
+std::vector<float> Sampler::distribution(const SamplingParams& rules, Ids tokens, std::span<float> logits, Ids bans) {
   std::vector<float> probabilities(logits.size(), 0.0f);
   process(rules, tokens, logits, bans);
   if (!rules.do_sample) {
@@ -94,30 +94,30 @@ double Sampler::log_total(std::span<const float> logits) const {
   return highest + std::log(double(kernels_.exp_sum(logits.data(), int(logits.size()), highest, nullptr)));
 }
 
-void Sampler::highest(std::span<const float> scores, int n, std::vector<Candidate>& out) {
+void Sampler::highest(std::span<const float> scores, int n, std::vector<TokenScore>& out) {
   warpers_.keep_top_k(scores, n);
   out.assign(warpers_.candidates().begin(), warpers_.candidates().end());
-  std::sort(out.begin(), out.end(), [](const Candidate& a, const Candidate& b) {
+  std::sort(out.begin(), out.end(), [](const TokenScore& a, const TokenScore& b) {
     return a.score != b.score ? a.score > b.score : a.id < b.id;
   });
   if (out.size() > std::size_t(n)) out.resize(n);
 }
 
-void Sampler::top_logprobs(std::span<const float> logits, int n, std::vector<Candidate>& out) {
+void Sampler::top_logprobs(std::span<const float> logits, int n, std::vector<TokenScore>& out) {
   out.clear();
   if (n < 1) return;
   check_finite(logits);
   const double total = log_total(logits);
   highest(logits, n, out);
-  for (Candidate& c : out) c.score = float(c.score - total);
+  for (TokenScore& c : out) c.score = float(c.score - total);
 }
 
-std::vector<Candidate> Sampler::n_best(const Sampling& rules, Ids tokens, std::span<float> logits, int n, Ids bans) {
+std::vector<TokenScore> Sampler::n_best(const SamplingParams& rules, Ids tokens, std::span<float> logits, int n, Ids bans) {
   check_finite(logits);
   const double total = log_total(logits);
   for (float& x : logits) x = float(x - total);
   processors_.apply(rules, tokens, bans, logits);
-  std::vector<Candidate> best;
+  std::vector<TokenScore> best;
   if (n > 0) highest(logits, n, best);
   return best;
 }

@@ -23,28 +23,28 @@ class Sampler {
   explicit Sampler(const Kernels& kernels) : kernels_(kernels), warpers_(kernels) {}
 
   // One token; the first end-of-text when the rules ban every token. `logits` are changed in place.
-  int32_t choose(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
+  int32_t choose(const SamplingParams& rules, Ids tokens, std::span<float> logits, Ids bans = {});
 
   // Its two halves: the processors, in place, and the choice by what they left. `position`: that of the chosen token.
-  void process(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
-  int32_t draw(const Sampling& rules, int64_t position, std::span<const float> scores);
+  void process(const SamplingParams& rules, Ids tokens, std::span<float> logits, Ids bans = {});
+  int32_t draw(const SamplingParams& rules, int64_t position, std::span<const float> scores);
 
   // The distribution that `choose` draws from: probability of each id, 0 for those that the rules remove.
-  std::vector<float> distribution(const Sampling& rules, Ids tokens, std::span<float> logits, Ids bans = {});
+  std::vector<float> distribution(const SamplingParams& rules, Ids tokens, std::span<float> logits, Ids bans = {});
 
   // For beams: the n tokens of the highest log-probability after the processors, as transformers' beam search has it
   // (log-softmax first, then the rules, no warpers). Sorted by (score descending, id ascending); fewer than n when the
   // rest is banned. `logits` are changed in place.
-  std::vector<Candidate> n_best(const Sampling& rules, Ids tokens, std::span<float> logits, int n, Ids bans = {});
+  std::vector<TokenScore> n_best(const SamplingParams& rules, Ids tokens, std::span<float> logits, int n, Ids bans = {});
 
   // The model's own log-probability of a token, before any rule; NaN when a logit is not finite.
   float logprob(std::span<const float> logits, int32_t id) const;
   // The n tokens with the highest of them, sorted as above, to `out`.
-  void top_logprobs(std::span<const float> logits, int n, std::vector<Candidate>& out);
+  void top_logprobs(std::span<const float> logits, int n, std::vector<TokenScore>& out);
 
  private:
   double log_total(std::span<const float> logits) const;  // log P(id) = logits[id] − log_total
-  void highest(std::span<const float> scores, int n, std::vector<Candidate>& out);
+  void highest(std::span<const float> scores, int n, std::vector<TokenScore>& out);
 
   const Kernels& kernels_;
   Processors processors_;

@@ -11,13 +11,13 @@ template <class T>
 void require(bool fine, const char* name, const char* wanted, T found) {
   if (fine) return;
   std::ostringstream text;
-  text << name << " must be " << wanted << ", but is " << found << ".";
+  text << "expected " << name << " " << wanted << ", found " << found;
   throw std::invalid_argument(text.str());
 }
 
 }  // namespace
 
-void Sampling::validate() const {
+void SamplingParams::validate() const {
   require(std::isfinite(temperature) && temperature > 0, "temperature",
           "greater than 0 (use do_sample=False for greedy)", temperature);
   require(top_k >= 0, "top_k", "0 (off) or more", top_k);
@@ -32,12 +32,12 @@ void Sampling::validate() const {
   require(std::abs(presence_penalty) <= 100, "presence_penalty", "from -100 to 100", presence_penalty);
   require(std::abs(frequency_penalty) <= 100, "frequency_penalty", "from -100 to 100", frequency_penalty);
   for (const BiasedSequence& s : sequence_bias) {
-    require(!s.ids.empty(), "sequence_bias", "given for sequences of at least one token", "given for an empty one");
+    require(!s.ids.empty(), "sequence_bias", "for sequences of at least one token", "an empty one");
     require(std::abs(s.bias) <= 1e6f || s.bias == -INFINITY, "sequence_bias", "from -1e6 to 1e6, or minus infinity",
             s.bias);
   }
   for (const std::vector<int32_t>& word : bad_words_ids) {
-    require(!word.empty(), "bad_words_ids", "sequences of at least one token", "an empty one");
+    require(!word.empty(), "bad_words_ids", "as sequences of at least one token", "an empty one");
   }
   require(no_repeat_ngram_size >= 0, "no_repeat_ngram_size", "0 (off) or more", no_repeat_ngram_size);
   require(min_new_tokens >= 0, "min_new_tokens", "0 or more", min_new_tokens);

@@ -12,7 +12,7 @@ struct BiasedSequence {
   float bias;
 };
 
-struct Sampling {
+struct SamplingParams {
   bool do_sample = false;
   // Processors: they hold with and without sampling. Lists may name ids that the vocabulary lacks: nothing happens.
   std::vector<BiasedSequence> sequence_bias;

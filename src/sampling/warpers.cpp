@@ -45,7 +45,7 @@ void Warpers::keep_top_k(std::span<const float> scores, int k) {
 void Warpers::apply_temperature(double temperature) {
   const float divisor = std::max(float(temperature), std::numeric_limits<float>::min());
   const float highest = highest_score();
-  for (Candidate& c : candidates_) c.score = (c.score - highest) / divisor;
+  for (TokenScore& c : candidates_) c.score = (c.score - highest) / divisor;
 }
 
 // Leaves the scores in weights_.
@@ -80,7 +80,7 @@ double Warpers::entropy(float highest) const {
 }
 
 // The first of ranked_, in their order, with which the weights reach the target. The keys are in nats, so a bin of 1/64
-// holds few tokens even of a flat distribution, and what lies 32 nats behind has hardly a weight: only the bin in which
+// holds few tokens even of a flat distribution, and what is 32 nats less probable has hardly a weight: only the bin in which
 // the target is reached needs sorting.
 Warpers::Ranked Warpers::cutoff(double target) {
   constexpr float kBinsPerNat = 64;
@@ -111,43 +111,43 @@ void Warpers::keep_top_p(double p) {
   ranked_.resize(candidates_.size());
   for (std::size_t i = 0; i < ranked_.size(); ++i) ranked_[i] = {-candidates_[i].score, weights_[i], candidates_[i].id};
   const Ranked last = cutoff(p * total_);
-  keep_if([&](const Candidate& c, float) { return -c.score != last.key ? -c.score < last.key : c.id <= last.id; });
+  keep_if([&](const TokenScore& c, float) { return -c.score != last.key ? -c.score < last.key : c.id <= last.id; });
 }
 
 // At least p times as probable as the most probable token (Nguyen et al. 2024).
 void Warpers::keep_min_p(double p) {
   weigh();
-  keep_if([&](const Candidate&, float weight) { return weight >= float(p); });
+  keep_if([&](const TokenScore&, float weight) { return weight >= float(p); });
 }
 
 // The tokens whose surprise is nearest to the entropy, until they reach the mass (Meister et al. 2023).
 void Warpers::keep_typical(double mass) {
   const float highest = weigh();
   const double expected = entropy(highest), log_total = std::log(total_);
-  const auto distance = [&](const Candidate& c) {
+  const auto distance = [&](const TokenScore& c) {
     return float(std::abs(log_total - (double(c.score) - highest) - expected));
   };
   ranked_.resize(candidates_.size());
   for (std::size_t i = 0; i < ranked_.size(); ++i)
     ranked_[i] = {distance(candidates_[i]), weights_[i], candidates_[i].id};
   const float last = cutoff(mass * total_).key;
-  keep_if([&](const Candidate& c, float) { return distance(c) <= last; });
+  keep_if([&](const TokenScore& c, float) { return distance(c) <= last; });
 }
 
 // Probability at least ε; the most probable token stays (Hewitt et al. 2022).
 void Warpers::keep_above_epsilon(double epsilon) {
   const float highest = weigh();
-  keep_if([&](const Candidate& c, float weight) { return weight >= epsilon * total_ || c.score == highest; });
+  keep_if([&](const TokenScore& c, float weight) { return weight >= epsilon * total_ || c.score == highest; });
 }
 
 // The same with the bound min(ε, √ε · exp(−entropy)): lower where the model itself is unsure.
 void Warpers::keep_above_eta(double epsilon) {
   const float highest = weigh();
   const double eta = std::min(epsilon, std::sqrt(epsilon) * std::exp(-entropy(highest)));
-  keep_if([&](const Candidate& c, float weight) { return weight >= eta * total_ || c.score == highest; });
+  keep_if([&](const TokenScore& c, float weight) { return weight >= eta * total_ || c.score == highest; });
 }
 
-void Warpers::apply(const Sampling& rules, std::span<const float> scores) {
+void Warpers::apply(const SamplingParams& rules, std::span<const float> scores) {
   // Before the temperature, which keeps the order: only what is left needs it.
   keep_top_k(scores, rules.top_k > 0 ? rules.top_k : int(scores.size()));
   if (candidates_.empty()) return;

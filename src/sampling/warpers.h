@@ -11,7 +11,7 @@
 namespace dialo {
 
 // A token that may be chosen.
-struct Candidate {
+struct TokenScore {
   float score;
   int32_t id;
 };
@@ -22,13 +22,13 @@ class Warpers {
   explicit Warpers(const Kernels& kernels) : kernels_(kernels) {}
 
   // All of them, in transformers' order. At least one token stays, unless `scores` (V) bans all.
-  void apply(const Sampling& rules, std::span<const float> scores);
+  void apply(const SamplingParams& rules, std::span<const float> scores);
 
   // The k highest of `scores`, and whatever equals the last of them; none that is banned.
   void keep_top_k(std::span<const float> scores, int k);
 
   // What is kept, in the order of ids. P(candidates()[i]) = weights()[i] / total() after `apply`.
-  std::span<Candidate> candidates() { return candidates_; }
+  std::span<TokenScore> candidates() { return candidates_; }
   std::span<const float> weights() const { return weights_; }
   double total() const { return total_; }
 
@@ -55,7 +55,7 @@ class Warpers {
   void keep_if(const Keep& keep);
 
   const Kernels& kernels_;
-  std::vector<Candidate> candidates_;
+  std::vector<TokenScore> candidates_;
   std::vector<float> weights_;  // exp(score − the highest) of each candidate; scratch while top-k is sought
   std::vector<Ranked> ranked_;
   std::vector<double> mass_;  // of each bin of keys

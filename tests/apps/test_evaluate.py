@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import dialocpp
 import pytest
 from click.testing import CliRunner, Result
 from dialocpp.cli import main
@@ -80,3 +81,15 @@ def test_conversations_the_same_however_they_are_run(tmp_path: Path) -> None:
 def test_a_mistake_is_one_sentence(arguments: list[object], code: int, message: str) -> None:
     done = run(*arguments)
     assert done.exit_code == code and message in done.stderr
+
+
+def test_grading_two_models_from_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "grades.jsonl"
+    demo = Path(dialocpp.__file__).parent / "demo_model"
+    arguments = ["eval", "--against", str(demo), "--grades", str(path), "--limit", "5"]
+    done = CliRunner().invoke(main, arguments, input="1\n2\n")
+    assert done.exit_code == 0, done.output
+    grades = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [grade["number"] for grade in grades] == [0, 1]
+    assert "the demo model" not in done.stdout.split("share")[0].split("better:")[1]
+    assert "grade" in run("--grades", path).stderr

@@ -53,7 +53,7 @@ def test_a_bad_message(
 BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"temprature": 1.0}, TypeError, "did you mean 'temperature'"),
     ({"wibble": 5}, TypeError, "GenerationConfig's help"),
-    ({"temperature": -0.5}, ValueError, "temperature must be greater than 0"),
+    ({"temperature": -0.5}, ValueError, "expected temperature greater than 0"),
     ({"temperature": "hot"}, TypeError, "temperature"),
     ({"max_new_tokens": 0}, ValueError, "max_new_tokens"),
     ({"max_new_tokens": -1}, ValueError, "max_new_tokens"),

@@ -1,5 +1,6 @@
 """Is the reply the best candidate that will do, and is nothing shown that will not? Here a model says its lines."""
 
+import dataclasses
 import itertools
 import random
 from collections.abc import Callable, Sequence
@@ -372,3 +373,34 @@ def test_many_scripts_end_well(model: Model, script: Script) -> None:
             assert text.strip()
             assert model.tokenizer.decode(stream.reply.token_ids) == text
             assert turn == 0 or key_of(text) != key_of(chat.history[-3]["content"])
+
+
+PHRASES = ("Oh no!", "Go on, user:", "Tell me more.")
+RULES: list[tuple[dict[str, object], set[str]]] = [
+    ({"bad_words": ["NO"]}, {PHRASES[1], PHRASES[2]}),
+    ({"stop_strings": ["user:"]}, {PHRASES[0], PHRASES[2]}),
+    ({"reply_filter": ["tell"]}, {PHRASES[0], PHRASES[1]}),
+    ({"reply_filter": lambda text: "o" not in text.split()[0].lower()}, {PHRASES[2]}),
+    ({"bad_words": ["ＧＯ"], "stop_strings": ["."]}, {PHRASES[0]}),
+    ({"bad_words": ["oh", "more"], "stop_strings": "user"}, {""}),
+]
+
+
+@pytest.mark.parametrize(("rules", "allowed"), RULES, ids=range(len(RULES)))
+def test_set_phrases_obey_the_rules(model: Model, script: Script, rules: dict[str, object], allowed: set[str]) -> None:
+    chat = session(model, fallback=PHRASES, max_retries=0, **rules)
+    said = set()
+    for _ in range(8):
+        script("")
+        reply = chat.reply("Say nothing.")
+        assert reply.finish_reason == "fallback"
+        said.add(reply.text)
+    assert said == allowed
+
+
+def test_a_sentence_said_again_is_no_way_around_the_filter(model: Model, script: Script) -> None:
+    script("I like to sing with my dog.", *["Well. I like to sing with my dog. You?"] * 4)
+    chat = session(model)
+    chat.reply("a")
+    chat.settings = dataclasses.replace(chat.settings, reply_filter=["dog"])
+    assert chat.reply("b").finish_reason == "fallback"

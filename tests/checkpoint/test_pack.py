@@ -59,7 +59,7 @@ def test_the_table_says_what_is_yielded(untied: Gpt2, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_the_core_accepts_it(untied: Gpt2, dtype: str) -> None:
     tensors = packed(untied, dtype)
-    model = _core.Model(ModelConfig.from_dict(untied.config).to_core(), tensors)
+    model = _core.Weights(ModelConfig.from_dict(untied.config).to_core(), tensors)
     assert model.weight_bytes == sum(array.nbytes for array in tensors.values())
 
 

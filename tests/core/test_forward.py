@@ -137,7 +137,7 @@ class Story:
     choices: tuple[int, int]  # kept: the best of the tokens in the text; fresh: the best of all others
 
     def work(self, sequence: _core.Sequence, tokens: list[int], side: int) -> _core.Work:
-        return _core.Work(sequence, tokens, _core.Sampling(repetition_penalty=self.penalties[side]))
+        return _core.Work(sequence, tokens, _core.SamplingParams(repetition_penalty=self.penalties[side]))
 
 
 def chosen_by(engine: _core.Engine, work: list[_core.Work]) -> tuple[int, ...]:
@@ -154,7 +154,7 @@ def story(dtype: str, ids: list[int]) -> Story:
     found = Story(ids, (0.0, 0.0), (kept, fresh))
 
     def chosen(penalty: np.float32) -> int:
-        asked = _core.Sampling(repetition_penalty=float(penalty))
+        asked = _core.SamplingParams(repetition_penalty=float(penalty))
         return chosen_by(core(dtype), [_core.Work(core(dtype).sequence(), found.ids, asked)])[0]
 
     ratio = last[kept] / last[fresh]

@@ -26,8 +26,8 @@ def logits_of(seed: int = 0, size: int = V, spread: float = 3.0) -> F32:
     return np.random.default_rng(seed).standard_normal(size, dtype=np.float32) * np.float32(spread)
 
 
-def rules(**changes: Any) -> _core.Sampling:
-    return _core.Sampling(**{**NEUTRAL, "reply_start": PROMPT, **changes})
+def rules(**changes: Any) -> _core.SamplingParams:
+    return _core.SamplingParams(**{**NEUTRAL, "reply_start": PROMPT, **changes})
 
 
 def probabilities(logits: F32, tokens: list[int] = TOKENS, **changes: Any) -> np.ndarray:
@@ -343,5 +343,5 @@ BAD_RULES = [
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD_RULES for value in values])
 def test_a_rule_out_of_range_is_refused_by_name(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"^{name} must be .*, but is "):
-        _core.Sampling(**{name: value})
+    with pytest.raises(ValueError, match=f"^expected {name} .*, found "):
+        _core.SamplingParams(**{name: value})

@@ -98,7 +98,7 @@ def logits_of(seed: int = 0, size: int = V, spread: float = 3.0) -> F32:
     return np.random.default_rng(seed).standard_normal(size, dtype=np.float32) * np.float32(spread)
 
 
-def rules(**changes: Any) -> _core.Sampling:
+def rules(**changes: Any) -> _core.SamplingParams:
     """The core's names for transformers' arguments."""
     neutral: dict[str, Any] = {"do_sample": True, "top_k": 0, "reply_start": PROMPT, "eos_token_ids": EOS}
     ours = neutral | changes
@@ -109,7 +109,7 @@ def rules(**changes: Any) -> _core.Sampling:
         ours["sequence_bias"] = list(ours["sequence_bias"].items())
     if "bad_words_ids" in ours:  # end-of-text alone is no bad word: dialocpp leaves it out in Python
         ours["bad_words_ids"] = [word for word in ours["bad_words_ids"] if word not in [[id_] for id_ in EOS]]
-    return _core.Sampling(**ours)
+    return _core.SamplingParams(**ours)
 
 
 def probabilities(logits: F32, tokens: list[int] = TOKENS, **changes: Any) -> np.ndarray:
@@ -271,23 +271,23 @@ def test_bans_of_the_moment_hold_for_every_choice(do_sample: bool) -> None:
     logits = logits_of()
     order = np.argsort(-logits).tolist()
     banned = rules(do_sample=do_sample, suppress_tokens=order[:9])
-    assert _core.choose(rules(do_sample=False), TOKENS, logits, bans=order[:9]) == order[9]
+    assert _core.testing.choose_once(rules(do_sample=False), TOKENS, logits, bans=order[:9]) == order[9]
     np.testing.assert_array_equal(
         distribution(rules(do_sample=do_sample), TOKENS, logits, bans=order[:9]), distribution(banned, TOKENS, logits)
     )
-    assert _core.choose(rules(do_sample=do_sample, seed=4), TOKENS, logits, bans=[*range(V)]) == EOS[0]
+    assert _core.testing.choose_once(rules(do_sample=do_sample, seed=4), TOKENS, logits, bans=[*range(V)]) == EOS[0]
 
 
 def test_a_choice_by_itself_is_the_engines_choice() -> None:
     logits = logits_of()
     before = logits.copy()
     seeds = range(50)
-    chosen = [_core.choose(rules(seed=seed, **RULES["all"]), TOKENS, logits) for seed in seeds]
+    chosen = [_core.testing.choose_once(rules(seed=seed, **RULES["all"]), TOKENS, logits) for seed in seeds]
     assert chosen == choose(rules(**RULES["all"]), TOKENS, logits, seeds) and len(set(chosen)) > 3
     assert_same_bits(logits, before)
     for tokens, row in (([V], logits), ([-1], logits), ([1, 2, 3, 4], logits[:0]), ([1], logits)):
-        with pytest.raises(ValueError, match="must"):
-            _core.choose(rules(), tokens, row)
+        with pytest.raises(ValueError, match="expected"):
+            _core.testing.choose_once(rules(), tokens, row)
 
 
 def test_everything_banned_ends_the_reply() -> None:
@@ -348,19 +348,19 @@ BAD_RULES = [
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD_RULES for value in values])
 def test_a_rule_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{name} must be .*, but is "):
-        _core.Sampling(**{name: value})
+    with pytest.raises(ValueError, match=f"^expected {name} .*, found "):
+        _core.SamplingParams(**{name: value})
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"top_q": 1}, "no sampling rule 'top_q'"),
-        ({"top_k": "many"}, "top_k cannot be 'many'"),
-        ({"top_k": 2**40}, "top_k cannot be"),
-        ({"suppress_tokens": 5}, "suppress_tokens cannot be 5"),
+        ({"top_q": 1}, "expected the name of a sampling rule, found 'top_q'"),
+        ({"top_k": "many"}, "for top_k, found 'many'"),
+        ({"top_k": 2**40}, "for top_k, found"),
+        ({"suppress_tokens": 5}, "for suppress_tokens, found 5"),
     ],
 )
 def test_a_rule_of_the_wrong_kind_is_refused_by_name(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        _core.Sampling(**arguments)
+        _core.SamplingParams(**arguments)

@@ -11,13 +11,13 @@ from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, GREEDY, KEPT_BY
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"min_p": "0.1"}, TypeError, "min_p must be a number, but is '0.1'"),
-    ({"min_p": 1.5}, ValueError, "min_p must be from 0 .off. to 1, but is 1.5"),
-    ({"typical_p": 0}, ValueError, "typical_p must be greater than 0"),
-    ({"epsilon_cutoff": 1.0}, ValueError, "epsilon_cutoff must be"),
-    ({"eta_cutoff": math.nan}, ValueError, "eta_cutoff must be"),
+    ({"min_p": 1.5}, ValueError, "expected min_p from 0 .off. to 1, found 1.5"),
+    ({"typical_p": 0}, ValueError, "expected typical_p greater than 0"),
+    ({"epsilon_cutoff": 1.0}, ValueError, "expected epsilon_cutoff"),
+    ({"eta_cutoff": math.nan}, ValueError, "expected eta_cutoff"),
     ({"presence_penalty": True}, TypeError, "presence_penalty must be a number"),
     ({"presence_penalty": 10**400}, ValueError, "presence_penalty must fit into a float"),
-    ({"frequency_penalty": 1000}, ValueError, "frequency_penalty must be from -100 to 100"),
+    ({"frequency_penalty": 1000}, ValueError, "expected frequency_penalty from -100 to 100"),
     ({"bad_words": "ass"}, TypeError, "bad_words must be a list of strings or None, but is 'ass'"),
     ({"bad_words": [5]}, TypeError, "bad_words must hold strings, but holds 5"),
     ({"bad_words": ["a", "  "]}, ValueError, "bad_words must hold words, but one is empty"),

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise, permutations, product
+from math import fsum
 from pathlib import Path
 from textwrap import wrap
 from xml.sax.saxutils import escape
@@ -145,11 +146,10 @@ def arranged(levels: Iterable[Iterable[str]], edges: Edges) -> tuple[list[list[s
 def aside(rows: list[list[str]], edges: Edges) -> float:
     """How far all arrows go aside; one that passes rows has its way at the picture's sides."""
     at = {room: (number, (place + 0.5) / len(row)) for number, row in enumerate(rows) for place, room in enumerate(row)}
-    total = 0.0
-    for room, targets in edges.items():
-        for (low, x), (high, y) in ((at[room], at[target]) for target in targets):
-            total += abs(x - y) if high == low + 1 else 0.5 - max(abs(x - 0.5), abs(y - 0.5))
-    return total
+    ways = [(at[room], at[target]) for room, targets in edges.items() for target in targets]
+    return fsum(  # the same in any order
+        abs(x - y) if high == low + 1 else 0.5 - max(abs(x - 0.5), abs(y - 0.5)) for (low, x), (high, y) in ways
+    )
 
 
 def lanes(rows: list[list[str]], edges: Edges) -> Iterator[Lanes]:

@@ -52,7 +52,7 @@ def engine(
             kept = "float32" if spec.name == "score.weight" else dtype  # no dtype rounds it
             parts = _core.pack(tensor, kept, spec.kind == "conv1d")
             packed |= {spec.name + suffix: part for suffix, part in parts.items()}
-    return _core.Engine(_core.Model(config, packed), num_threads, kv_cache_bytes, kv_dtype=kv_dtype)
+    return _core.Engine(_core.Weights(config, packed), num_threads, kv_cache_bytes, kv_dtype=kv_dtype)
 
 
 def _padded(array: NDArray[np.generic]) -> NDArray[np.generic]:

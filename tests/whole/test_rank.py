@@ -187,12 +187,12 @@ def test_wrong_heads_are_refused(tmp_path: Path, reranker: Gpt2, changes: dict[s
 def test_the_core_asks_a_classifier_for_no_token() -> None:
     core = engine(random_gpt2(gpt2_config(num_labels=1)), "float32")
     sequence = core.sequence()
-    with pytest.raises(ValueError, match=r"does not write them: .*\(num_labels = 1\), not tokens; read them"):
-        core.step([_core.Work(sequence, [1, 2], _core.Sampling())])
+    with pytest.raises(ValueError, match=r"found one that ranks texts \(num_labels = 1\); read its labels by logits"):
+        core.step([_core.Work(sequence, [1, 2], _core.SamplingParams())])
     assert len(sequence) == 0 and core.step([_core.Work(sequence, [1, 2])])[0].token == -1
     with pytest.raises(ValueError, match="ranks texts"):
         core.logprobs([1, 2])
-    with pytest.raises(ValueError, match="num_labels must be from 0 to 65536, but is -1"):
+    with pytest.raises(ValueError, match="expected num_labels from 0 to 65536, found -1"):
         _core.Config(
             vocab_size=8,
             n_positions=8,
@@ -236,7 +236,7 @@ def test_rank_says_what_it_needs(
         model.rank(CONTEXT, "no")
     with pytest.raises(ValueError, match=r"some text, but number 1 \(from 0\) is empty"):
         model.rank(CONTEXT, ["no", ""])
-    with pytest.raises(CapacityError, match="64 positions"):
+    with pytest.raises(CapacityError, match="64 tokens, the model's positions, found"):
         model.rank(CONTEXT, ["no" * 40])
 
 

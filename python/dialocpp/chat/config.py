@@ -12,6 +12,7 @@ from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, GenerationConfi
 from dialocpp.prompt.formats import AUTO
 from dialocpp.prompt.turns import Layout
 from dialocpp.prompt.window import TRAINED_TOKENS
+from dialocpp.text.words import words_of_list
 
 from .guards import ReplyFilter, is_blank
 from .presets import preset_named
@@ -34,7 +35,8 @@ class ChatConfig:
     `max_retries`: further attempts with other random numbers when no candidate will do.
     `echo_guard`: refuse what was said before; None: in sampled replies, so that a greedy one stays exactly that.
     `reply_filter`: words that no reply may hold, or a function that returns False for such a reply.
-    `fallback`: set phrases for when nothing will do.
+    `fallback`: set phrases for when nothing will do; those that break `stop_strings`,
+    `bad_words` or `reply_filter` are not said.
     `window_tokens`: how much of the history a reply sees; None: 128, and for a greedy one all that fits.
     `persona`: lines that stand before the history and never leave.
     `chat_format`: `auto`, a name of FORMATS, `template`, or a function from a Dialogue to pieces.
@@ -60,6 +62,7 @@ class ChatConfig:
             raise ValueError("expected a phrase in fallback, found none; give one or more, for a reply is never empty")
         if self.reply_filter is not None and not callable(self.reply_filter):
             object.__setattr__(self, "reply_filter", _texts("reply_filter", self.reply_filter))
+            words_of_list(tuple(self.reply_filter))  # ValueError for a list that is too long
         if not isinstance(self.chat_format, str) and not callable(self.chat_format):
             raise TypeError(f"expected chat_format to be a name or a function, found {self.chat_format!r}; give one")
 

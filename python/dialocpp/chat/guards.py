@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dialocpp.prompt.turns import Turn
+from dialocpp.text.words import fold, words_of_list
 
 EMPTY, REPEAT, ECHO, FILTERED = "empty", "repeats a turn", "repeats a sentence", "filtered"
 
@@ -23,12 +24,11 @@ _LOOP = 8  # words in a row that repeat one group of words again and again
 # Chinese and Japanese are written without spaces: there a character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _ENDED = re.compile(r"(?<=[.!?…])\s|(?<=[。！？])|\n")
-_APOSTROPHES = str.maketrans("", "", "'’")
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES))
+    return _WORD.findall(unicodedata.normalize("NFC", fold(text)).replace("'", ""))
 
 
 def key_of(text: str) -> str:
@@ -125,5 +125,5 @@ def _in_a_circle(words: list[str]) -> bool:
 def _as_function(reply_filter: ReplyFilter) -> Callable[[str], bool | None]:
     if callable(reply_filter):
         return reply_filter
-    phrases = [f" {key_of(phrase)} " for phrase in reply_filter]
-    return lambda text: not any(phrase in f" {key_of(text)} " for phrase in phrases)
+    words = words_of_list(tuple(reply_filter))
+    return lambda text: not words.found(text)

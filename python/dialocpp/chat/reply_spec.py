@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dialocpp.decoding.generation_config import CHAT, GenerationConfig
 from dialocpp.decoding.seeds import derived_seed
 from dialocpp.prompt.turns import Turn
+from dialocpp.text.words import words_of_list
 
 from .config import ChatConfig
 from .guards import Guard
@@ -43,10 +44,14 @@ class ReplySpec:
         seed: int,
         ranking: Ranking | None = None,
         end_token_ids: tuple[int, ...] = (),
+        nameless_ids: tuple[int, ...] = (),
     ) -> ReplySpec:
-        """By a session's settings. `end_token_ids`: what ends a reply in this chat format; empty: the model's own."""
+        """By a session's settings. `end_token_ids`: what ends a reply where the config does not say; empty: the model's
+        own. `nameless_ids` stand for no token, so none of them is ever drawn."""
         if config.eos_token_id is None and end_token_ids:
             config = dataclasses.replace(config, eos_token_id=end_token_ids)
+        if nameless_ids:
+            config = dataclasses.replace(config, suppress_tokens=(*(config.suppress_tokens or ()), *nameless_ids))
         guard = Guard.against(
             draft.visible[:-1],
             message=draft.turns[-1].content,
@@ -87,6 +92,14 @@ class ReplySpec:
         """Seconds from the beginning in which tokens may be drawn; None: no limit."""
         limit = self.config.max_time
         return None if limit is None else limit * (_DRAWING if self.ranking else 1.0)
+
+    def may_say(self, phrase: str) -> bool:
+        """Does a text that no model wrote obey `stop_strings`, `bad_words` and the filter, as a model's must?"""
+        if any(string in phrase for string in self.config.stopping_strings):
+            return False
+        if self.config.bad_words and words_of_list(tuple(self.config.bad_words)).found(phrase):
+            return False
+        return self.guard.accepts is None or self.guard.accepts(phrase) is not False
 
     def attempt(self, retry: int) -> GenerationConfig:
         """The rules of an attempt. Greedy decoding would only say the same again, so after it the reply is drawn."""

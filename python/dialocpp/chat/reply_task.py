@@ -194,6 +194,7 @@ class ReplyTask:
         """No candidate will do: the best complete one that only repeats a sentence, or else a set phrase."""
         self._is_last_resort = True
         echoes = [each for each in self.candidates if each.rejected_because == ECHO and each.finish_reason != GUARD]
+        echoes = [each for each in echoes if self.spec.may_say(each.text)]
         if echoes:
             best = max(echoes, key=lambda candidate: candidate.total)
             self.finish_reason, self.seed = best.finish_reason, best.seed
@@ -203,11 +204,14 @@ class ReplyTask:
         return self._show(text, self._runtime.tokenizer.encode(text))
 
     def _phrase(self) -> str:
-        """A set phrase, by the seed; one that was not said before if there is any, and not the one just said."""
+        """A set phrase, by the seed; one that was not said before if there is any, and not the one just said.
+
+        It obeys the rules that hold for every reply; nothing is said if no phrase does.
+        """
         phrases, guard = self.spec.fallback, self.spec.guard
         start = derived_seed(self.spec.seed, self.spec.max_retries + 1, 0) % len(phrases)
-        order = [*phrases[start:], *phrases[:start]]
+        order = [phrase for phrase in [*phrases[start:], *phrases[:start]] if self.spec.may_say(phrase)]
         last = next((turn.content for turn in reversed(self.spec.context) if turn.role == "assistant"), "")
         new = [phrase for phrase in order if guard.verdict(phrase) is None]
         other = [phrase for phrase in order if key_of(phrase) != key_of(last)]
-        return (new or other or order)[0]
+        return next(iter(new or other or order), "")

@@ -81,6 +81,9 @@ class ChatSession:
         self._format = resolve_format(
             settings.chat_format, model.tokenizer, model.folder, model.name, settings.persona
         )
+        # Whatever one of a model's files calls the end of a reply is one: they often disagree.
+        ends = (*model.eos_token_ids, *model.tokenizer.end_token_ids, *self._format.end_token_ids)
+        self._ends = tuple(dict.fromkeys(ends))
         self._history = History(self._format, model.n_positions)
         self._window(self.generation_config)  # CapacityError for a persona that leaves no room
         self._occupancy = Occupancy()
@@ -274,7 +277,8 @@ class ChatSession:
                 self.settings,
                 seed=self._seed_of(draft) if config.seed is None else config.seed,
                 ranking=self._ranking,
-                end_token_ids=self._format.end_token_ids,
+                end_token_ids=self._ends,
+                nameless_ids=self.model.tokenizer.nameless_ids,
             )
             return ReplyStream(claim, ReplyTask(self.model.runtime, self._sequence, spec), self._commit)
         except BaseException:

@@ -24,7 +24,7 @@ from .source import read_source
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """What was in the files. `tensors` are in `_core.Model`'s form; the tokenizer's files lie in `folder`."""
+    """What was in the files. `tensors` are in `_core.Weights`'s form; the tokenizer's files lie in `folder`."""
 
     name: str
     folder: Path

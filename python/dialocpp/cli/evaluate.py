@@ -21,6 +21,7 @@ from dialocpp.evaluation.perplexity import read_texts
 from dialocpp.evaluation.table import FORMATS, TABLES, Row, plot, published
 from dialocpp.model import Model
 
+from .grading import grade
 from .options import Machine, machine_options, source_options
 from .output import facts, json_line, tolerant_streams
 
@@ -38,6 +39,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--candidates", type=click.IntRange(min=1), default=1, show_default=True, help="Drawn for each reply.")
 @click.option("--prepare", is_flag=True, help="Read again in idle time, not within the turn.")
 @click.option("--compare", is_flag=True, help="The same with 1 and 2 threads, alone and 16 at once.")
+@click.option("--against", metavar="MODEL", help="Another model: grade the replies of both by hand, blind.")
+@click.option("--grades", type=click.Path(dir_okay=False, path_type=Path), help="For --against: where grades are kept.")
 @click.option("--hypotheses", type=_FILE, help="Written replies, one a line: no model is asked.")
 @click.option("--references", type=_FILE, multiple=True, help="What was expected, line by line; repeat for several.")
 @click.option("--published", "table", type=click.Choice([*TABLES, "none"]), default="6k", show_default=True,
@@ -55,6 +58,8 @@ def evaluate(
     hypotheses: Path | None,
     references: tuple[Path, ...],
     conversations: int | None,
+    against: str | None,
+    grades: Path | None,
     form: str,
     as_json: bool,
     machine: Machine,
@@ -67,6 +72,7 @@ def evaluate(
     dialocpp eval FILE...                                perplexity and bits per byte
     dialocpp eval --conversations 1000 FOLDER            replies that are empty or repeat, and what they cost
     dialocpp eval --hypotheses FILE --references FILE    the paper's measures; METEOR needs Java
+    dialocpp eval FILE --against MODEL --grades FILE     two models side by side, graded by hand
 
     FILE is a .jsonl[.xz] of {"turns": [...]}, or one text a line; without one, a small sample is read.
     """
@@ -75,9 +81,11 @@ def evaluate(
     if hypotheses is None and references:
         raise click.UsageError("expected --hypotheses with --references, found none; give the replies' file.")
     if hypotheses is not None:
-        if files or model or conversations:
+        if files or model or conversations or against:
             raise click.UsageError("expected --hypotheses or a model with its files, found both; give one of them.")
         click.echo(_written(hypotheses, references, form, **rest))
+    elif against or grades:
+        _grade(model, against, source, machine, files, grades, rest["limit"])
     elif conversations:
         _talk(model, source, machine, files, conversations, form == "json", **rest)
     else:
@@ -113,6 +121,23 @@ def _meteor(said: list[str], expected: list[list[str]]) -> dict[str, Value]:
         click.echo(lacking, err=True)
         return {}
     return {"METEOR": Value(meteor(said, expected), None)}
+
+
+def _grade(
+    model: str | None,
+    against: str | None,
+    source: Source,
+    machine: Machine,
+    files: tuple[Path, ...],
+    grades: Path | None,
+    limit: int | None,
+) -> None:
+    if against is None or grades is None or len(files) > 1:
+        raise click.UsageError("expected --against MODEL, --grades FILE and at most one file of dialogues.")
+    opening = (turns[0] for turns in read_lines(files[0] if files else None) if turns[0].strip())
+    messages = dict(enumerate(itertools.islice(opening, limit)))
+    names = (model or "the demo model", against)
+    grade(machine.load(model, source), machine.load(against, source), names, messages, grades)
 
 
 def _foresight(

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from dialocpp.text.words import words_of_list
+
 Ids = tuple[int, ...]
 Bias = tuple[Ids, float]
 
@@ -105,7 +107,8 @@ def words(name: str, value: Any) -> tuple[str, ...]:
             raise TypeError(f"{name} must hold strings, but holds {word!r}.")
         if not word.strip():
             raise ValueError(f"{name} must hold words, but one is empty.")
-    return tuple(dict.fromkeys(found))
+    words_of_list(listed := tuple(dict.fromkeys(found)))  # ValueError for a list that is too long
+    return listed
 
 
 # GenerationConfig's argument -> its form. All may be None: no such rule.

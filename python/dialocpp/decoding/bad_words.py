@@ -1,7 +1,6 @@
-"""Which tokens would complete a bad word now, however the word is capitalised, spaced and cut into tokens?
+"""Which tokens would complete a bad word now, however the word is written and cut into tokens?
 
-A word is bad where no letter continues it on either side: banning "ass" leaves "class" and "assume" alone. One regular
-expression a word says so; everything else here finds quickly which tokens it would match.
+What a word is and where a text holds one, `text/words.py` says; everything here finds quickly which tokens would do it.
 
 The end of the text counts as the end of a word, at every moment. So the text never holds a bad word, not even for one
 step of a stream, nor when a limit, a deadline or the caller cuts the reply. The price: a longer word can only be said
@@ -10,35 +9,17 @@ with tokens that do not break it right after the bad one, as " assume" does and 
 
 from __future__ import annotations
 
-import bisect
 import functools
-import itertools
 import re
 import unicodedata
 import weakref
 from collections.abc import Iterator, Sequence
 
 from dialocpp.text.tokenizer import Tokenizer
+from dialocpp.text.words import DIGIT, LETTER, OTHER, can_begin, can_end, continues, fold, kind, words_of_list
 
-# Scripts that put no spaces between words: a word of theirs is bad wherever it stands.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff66-\uffdc"
-_LETTER = rf"(?:(?![{_UNSPACED}\U00020000-\U0003ffff])[^\W\d_])"
-_MARK = rf"(?:[^\w ]|[{_UNSPACED}\U00020000-\U0003ffff])"
-
-_SPACES = re.compile(r"\s+")
-_SPACES_AT_MARKS = re.compile(rf"(?<={_MARK}) | (?={_MARK})")
 _CONTINUATION = re.compile(rb"[\x80-\xbf]")
-
-
-def canonical(text: str) -> str:
-    """The form in which texts are compared: lower case, one space for any, none beside punctuation or in Chinese.
-
-    A tokenizer may put those spaces into a text, or clean them out of it, after the tokens were chosen.
-    """
-    low = text.lower()
-    if len(low) != len(text):  # one character's lower case is two: then it stays as it is
-        low = "".join(low if len(low := char.lower()) == 1 else char for char in text)
-    return _SPACES_AT_MARKS.sub("", _SPACES.sub(" ", low))
+_DENSE = 16  # places in a token where a word can begin
 
 
 class Vocabulary:
@@ -46,19 +27,38 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.pieces: list[bytes] = tokenizer.pieces()
-        texts = [canonical(piece.decode(errors="replace")).lstrip() for piece in self.pieces]
+        self.texts = [fold(piece.decode(errors="replace").lstrip(" ")).lstrip(" ") for piece in self.pieces]
         self.continuations = frozenset(i for i, piece in enumerate(self.pieces) if _CONTINUATION.match(piece))
-        self._joined = "".join(f"\n{text}" for text in texts)  # canonical text holds no newline
-        self._starts = [0, *itertools.accumulate(len(text) + 1 for text in texts)]
+        # Tokens that begin with an accent: it can change, or change places with, what stands before it.
+        self.accents = frozenset(i for i, text in enumerate(self.texts) if text and unicodedata.combining(text[0]))
+        # What may be a word in a token, and what may be the end of one at its beginning -> the tokens.
+        self._within: dict[str, list[int]] = {}
+        self._heads: dict[str, list[int]] = {}
+        self.dense = frozenset(i for i, text in enumerate(self.texts) if not self._index(i, text))
         self.words = functools.lru_cache(maxsize=32)(functools.partial(BadWords, self))
 
-    def holding(self, text: str) -> Iterator[int]:
-        """The tokens whose canonical text holds this one; those that begin with it if it begins with a newline."""
-        place = self._joined.find(text)
-        while place >= 0:
-            token = bisect.bisect_right(self._starts, place) - 1
-            yield token
-            place = self._joined.find(text, self._starts[token + 1])
+    def holding(self, word: str) -> Sequence[int]:
+        """The tokens whose folded text holds this word, if one begins where the token does; but for the dense ones."""
+        return self._within.get(word, ())
+
+    def completing(self, rest: str) -> Sequence[int]:
+        """The tokens that begin with this end of a word, after which no letter goes on; but for the dense ones."""
+        return self._heads.get(rest, ())
+
+    def _index(self, token: int, text: str) -> bool:
+        """Note the places of a token; False for one with so many signs that it is tried each time instead."""
+        if text.isascii() and text.isalpha():
+            begins, ends = [0], [len(text)]
+        else:
+            begins = [at for at in range(len(text)) if can_begin(text, at)]
+            ends = [at for at in range(1, len(text) + 1) if can_end(text, at)]
+            if len(begins) > _DENSE:
+                return False
+        for end in ends:
+            self._heads.setdefault(text[:end], []).append(token)
+            for part in {text[begin:end] for begin in begins if begin < end}:
+                self._within.setdefault(part, []).append(token)
+        return True
 
     def text_bytes(self, token: int) -> bytes:
         """Nothing for a token that the tokenizer does not have."""
@@ -68,22 +68,20 @@ class Vocabulary:
 class BadWords:
     """The tokens that a list of bad words bans, at each moment of a reply. Immutable; safe from many threads."""
 
-    def __init__(self, vocabulary: Vocabulary, words: Sequence[str]) -> None:
+    def __init__(self, vocabulary: Vocabulary, words: tuple[str, ...]) -> None:
         self._vocabulary = vocabulary
-        self._patterns = {word: _pattern(word) for word in map(_canonical_word, words) if word}
-        self._reach = max(map(len, self._patterns), default=0) + 1
-        self._prefixes: dict[str, list[str]] = {}
-        for word in self._patterns:
-            for length in range(1, len(word)):
-                self._prefixes.setdefault(word[:length], []).append(word)
-        used = set("".join(self._patterns))
-        self._letter = next(char for char in map(chr, range(0x250, 0x2B0)) if char not in used)
-        self._digit = next(char for char in map(chr, range(0x660, 0x66A)) if char not in used)
-        # (token, word): the token's own text holds the word, if a word begins where the token does.
-        self._inside = [(token, word) for word in self._patterns for token in vocabulary.holding(word)]
+        self._words = words_of_list(words)
+        self._reach = self._words.longest + 1
+        used = set("".join(self._words.folded))
+        letter = next(char for char in map(chr, range(0x250, 0x2B0)) if char not in used)
+        digit = next(char for char in map(chr, range(0x660, 0x66A)) if char not in used)
+        # What stands for all texts that end with a character of this kind and with no beginning of a word.
+        self._stand_in = {LETTER: letter, DIGIT: digit, OTHER: ""}
+        self._dense = frozenset(token for token in vocabulary.dense if not used.isdisjoint(vocabulary.texts[token]))
+        inside = {token for word in self._words.folded for token in vocabulary.holding(word)} | self._dense
+        self._inside = {of: frozenset(self._bad(inside, char, b"")) for of, char in self._stand_in.items()}
+        self._always = frozenset.intersection(*self._inside.values()) - vocabulary.continuations - vocabulary.accents
         self._banned_after = functools.lru_cache(maxsize=4096)(self._find_banned)
-        in_word, in_number = (set(self._completed(kind, b"")) for kind in (self._letter, self._digit))
-        self._always = (in_word & in_number) - vocabulary.continuations
 
     @property
     def always(self) -> tuple[int, ...]:
@@ -97,44 +95,59 @@ class BadWords:
     def _state(self, generated: Sequence[int]) -> tuple[str, bytes]:
         """What of a text decides about the next token: the longest beginning of a bad word that it ends with (else
         what kind of character it ends with), and the bytes of an unfinished character."""
-        data = b""
+        data, enough = b"", self._reach + 1
         for token in reversed(generated):
             data = self._vocabulary.text_bytes(token) + data
-            # A character has up to 4 bytes, so canonical() is asked when it may be enough.
-            if len(data) > self._reach and len(canonical(data.decode(errors="ignore"))) > self._reach:
-                break
+            # A character has up to 4 bytes, and several can fold to one or none.
+            if len(data) >= enough:
+                if len(fold(data.decode(errors="ignore"))) > self._reach:
+                    break
+                enough = 2 * len(data)
         pending = _unfinished(data)
-        text = canonical(data[: len(data) - len(pending)].decode(errors="replace"))
-        said = text.rstrip()
-        for length in range(min(self._reach, len(said)), 0, -1):
-            start = said[-length:]
-            if start in self._prefixes and not _same_kind(said[-length - 1 : -length], start[0]):
-                return start + text[len(said) :], pending
-        kind = self._letter if re.match(_LETTER, text[-1:]) else self._digit if text[-1:].isdigit() else ""
-        return kind, pending
+        text = fold(data[: len(data) - len(pending)].decode(errors="replace"))
+        ends = [end for end, _ in _open_ends(text)]
+        for length in range(self._reach + 2, 0, -1):
+            start = text[-length:]
+            if len(start) < length or (length < len(text) and continues(text[-length - 1], start[0])):
+                continue
+            begin = len(text) - length
+            if any(self._words.is_beginning(text[begin:end]) for end in ends if end > begin):
+                return start, pending
+        return self._stand_in[kind(text[-1])] if text else "", pending
 
     def _find_banned(self, before: str, pending: bytes) -> tuple[int, ...]:
-        return tuple(sorted(set(self._completed(before, pending)) - self._always))
+        inside = self._inside[OTHER if pending or not before else kind(before[-1])]
+        joined = (self._vocabulary.continuations if pending else frozenset()) | self._vocabulary.accents | self._dense
+        found = self._bad({*self._candidates(before), *joined}, before, pending)
+        return tuple(sorted((inside - joined | found) - self._always))
 
-    def _completed(self, before: str, pending: bytes) -> Iterator[int]:
-        """The tokens with which the text `before`, which holds no bad word, would hold one."""
+    def _bad(self, tokens: set[int], before: str, pending: bytes) -> set[int]:
+        """Those of the tokens with which the text `before`, which holds no bad word, would hold one."""
         head = before.encode() + pending
-        for token, word in self._candidates(before, pending):
-            text = canonical((head + self._vocabulary.text_bytes(token)).decode(errors="replace"))
-            if self._patterns[word].search(text):
-                yield token
+        texts = ((token, (head + self._vocabulary.text_bytes(token)).decode(errors="replace")) for token in tokens)
+        return {token for token, text in texts if self._words.found(text)}
 
-    def _candidates(self, before: str, pending: bytes) -> Iterator[tuple[int, str]]:
-        yield from self._inside
-        said = before.rstrip()
-        for length in range(len(said), 0, -1):
-            for word in self._prefixes.get(said[-length:], ()):
-                for token in self._vocabulary.holding("\n" + word[length:].lstrip()):
-                    yield token, word
-        if pending:
-            for token in self._vocabulary.continuations:
-                for word in self._patterns:
-                    yield token, word
+    def _candidates(self, before: str) -> Iterator[int]:
+        """The tokens that begin with what a word lacks of which the text ends with the beginning."""
+        for end, is_joint in _open_ends(before):
+            for start in range(end):
+                for word in self._words.beginning_with(before[start:end]):
+                    rest = word[end - start :]
+                    if rest.startswith(" "):
+                        yield from self._vocabulary.completing(rest[1:])
+                        if not is_joint:
+                            yield from self._vocabulary.completing("-" + rest[1:])
+                    elif not is_joint:
+                        yield from self._vocabulary.completing(rest)
+
+
+def _open_ends(text: str) -> Iterator[tuple[int, bool]]:
+    """Where a folded text may be taken to end: as it is, before a space, before a hyphen that may yet join two words
+    as a space does. Of the last: True."""
+    said = text.rstrip(" ")
+    yield len(said), False
+    if said.endswith("-") and len(said) > 1 and kind(said[-2]) != OTHER:
+        yield len(said) - 1, True
 
 
 _VOCABULARIES: weakref.WeakKeyDictionary[Tokenizer, Vocabulary] = weakref.WeakKeyDictionary()
@@ -146,28 +159,6 @@ def bad_words(tokenizer: Tokenizer, words: Sequence[str]) -> BadWords:
     if vocabulary is None:
         vocabulary = _VOCABULARIES[tokenizer] = Vocabulary(tokenizer)
     return vocabulary.words(tuple(words))
-
-
-def _canonical_word(word: str) -> str:
-    return canonical(unicodedata.normalize("NFC", word)).strip()
-
-
-def _pattern(word: str) -> re.Pattern[str]:
-    """The word where its own letters, or digits, do not go on."""
-    left, right = (
-        _LETTER if re.match(_LETTER, char) else r"\d" if char.isdigit() else None for char in (word[0], word[-1])
-    )
-    before = rf"(?<!{left})" if left else ""
-    after = rf"(?!{right})" if right else ""
-    return re.compile(before + re.escape(word) + after)
-
-
-def _same_kind(left: str, right: str) -> bool:
-    """Do both characters belong to one word, or to one number?"""
-    if not left:
-        return False
-    letters = re.match(_LETTER, left) is not None and re.match(_LETTER, right) is not None
-    return letters or (left.isdigit() and right.isdigit())
 
 
 def _unfinished(data: bytes) -> bytes:

@@ -219,14 +219,14 @@ class GenerationConfig:
         penalty_start: int,
         max_length: int = 0,
         banned_ids: Sequence[int] = (),
-    ) -> _core.Sampling:
+    ) -> _core.SamplingParams:
         """The core's form of these rules for one reply; ValueError for a value out of range.
 
         `max_length`: tokens that prompt and reply have at most; `banned_ids`: those that `bad_words` bans everywhere.
         """
         rules: dict[str, Any] = {name: getattr(self, name) for name in _CORE_RULES}
         ends = [(id_,) for id_ in eos_token_ids]  # as transformers: end-of-text alone is no bad word
-        return _core.Sampling(
+        return _core.SamplingParams(
             **rules,
             sequence_bias=self._biases(),
             bad_words_ids=[word for word in self.bad_words_ids or () if word not in ends],

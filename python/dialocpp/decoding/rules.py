@@ -17,7 +17,7 @@ from .generation_config import GenerationConfig, LogitsProcessor
 class Rules:
     """How the tokens after one prompt are chosen, and what ends them."""
 
-    sampling: _core.Sampling
+    sampling: _core.SamplingParams
     max_new_tokens: int
     n_positions: int
     eos_token_ids: tuple[int, ...]

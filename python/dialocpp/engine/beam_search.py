@@ -162,7 +162,7 @@ class BeamSearch(WritingJob):
         return _core.Work(sequence, tokens, self.rules.sampling, bans=bans, n_best=n_best)
 
     def _advance(
-        self, group: _Group, best: dict[int, list[_core.Candidate]], taken: Counter[int]
+        self, group: _Group, best: dict[int, list[_core.TokenScore]], taken: Counter[int]
     ) -> tuple[_Group, list[_Extension]]:
         """The group after this step, but for its beams; and what they shall be."""
         extensions = [

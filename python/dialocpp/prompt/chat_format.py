@@ -7,14 +7,14 @@ from functools import lru_cache
 
 from dialocpp.text.tokenizer import Tokenizer
 
-from .turns import Dialogue, Layout, Special, Turn
+from .turns import Dialogue, Layout, Piece, Special, Turn
 
 
 class ChatFormat:
     """A layout with a tokenizer and a persona: turns in, token ids out.
 
-    `end_token_ids` end a reply; empty means that the model's own do. A text between special tokens is encoded by
-    itself, so whatever a user writes stays text.
+    `end_token_ids` end a reply, beside the model's own. A text between special tokens is encoded by itself, and without
+    the tokens that the format emits, so whatever a user writes stays text.
     """
 
     def __init__(
@@ -34,10 +34,13 @@ class ChatFormat:
 
     def encode(self, turns: Sequence[Turn]) -> list[int]:
         """The ids of these turns; after a user's turn also what opens the reply. TypeError for a wrong piece."""
+        pieces = list(self.layout(Dialogue(turns, self._persona, self._tokenizer.eos_token_id)))
+        emitted = frozenset(id_ for piece in pieces for id_ in self._emitted(piece))
         ids: list[int] = []
-        for piece in self.layout(Dialogue(turns, self._persona, self._tokenizer.eos_token_id)):
+        for piece in pieces:
             if isinstance(piece, Turn):
-                ids += piece.token_ids
+                said = emitted.isdisjoint(piece.token_ids)
+                ids += piece.token_ids if said else self._tokenizer.encode(piece.content, avoid=emitted)
             elif isinstance(piece, str):
                 ids += self._encoded(piece, isinstance(piece, Special))
             elif isinstance(piece, int) and not isinstance(piece, bool):
@@ -47,6 +50,13 @@ class ChatFormat:
                     f"chat format {self.name}: expected turns, texts and token ids, found {piece!r}; yield these only"
                 )
         return ids
+
+    def _emitted(self, piece: Piece) -> Sequence[int]:
+        """The tokens by which the format tells turns apart: what is said may not hold them."""
+        if isinstance(piece, Special):
+            ids = self._encoded(piece, True)
+            return [id_ for id_ in ids if id_ in self._tokenizer.added_token_ids]
+        return [piece] if isinstance(piece, int) and not isinstance(piece, bool) else []
 
     def _encode_text(self, text: str, special: bool) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(str(text), special_tokens=special))

@@ -9,7 +9,13 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from dialocpp.errors import CheckpointError
 
-BERT_SPECIALS = ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+BERT_DEFAULTS = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
 
 
 def bert_tokenizer(path: Path, settings: dict[str, Any]) -> Tokenizer:
@@ -22,7 +28,7 @@ def bert_tokenizer(path: Path, settings: dict[str, Any]) -> Tokenizer:
         lines.pop()
     vocabulary = {line.removesuffix("\r"): number for number, line in enumerate(lines)}
     unknown = settings.get("unk_token")
-    unknown = unknown if isinstance(unknown, str) else "[UNK]"
+    unknown = unknown if isinstance(unknown, str) else BERT_DEFAULTS["unk_token"]
     if unknown not in vocabulary:
         raise CheckpointError(f"expected {unknown} in the vocabulary {path}, found no such line; download it again")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=100))

@@ -21,7 +21,7 @@ class ReplyText:
 
     def flush(self) -> str:
         """What was held back, at the end."""
-        return self._stops.push(self._stream.flush()) + self._stops.flush()
+        return self._stops.push(self._stream.flush(unfinished=False)) + self._stops.flush()
 
 
 # So few tokens are decoded whole: that costs no more than to choose a part of them.

@@ -18,6 +18,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from dialocpp.errors import CheckpointError
 
+from .tokenizers_errors import guarded
+
 _SPACE = "▁"
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 2, 3, 4, 6
 _UNIGRAM = 1
@@ -36,21 +38,22 @@ class _Model:
 
 def sentencepiece_tokenizer(path: Path, lowercase: bool) -> tuple[Tokenizer, list[str]]:
     """The tokenizer and the names of its control symbols; CheckpointError if the file is something else."""
-    try:
-        model = _parse(path.read_bytes())
-        unigram = models.Unigram(model.pieces, model.kinds.index(_UNKNOWN), _BYTE in model.kinds)
-        tokenizer = Tokenizer(unigram)
-        tokenizer.normalizer = normalizers.Sequence(list(_normalizers(model, lowercase)))
-    except Exception as error:  # tokenizers raises no narrower type
-        raise CheckpointError(
-            f"expected a unigram sentencepiece model in {path}, found {error}; download it again"
-        ) from error
+    expected = f"a unigram sentencepiece model in {path}"
+    model, tokenizer = guarded(CheckpointError, expected, "download it again", _built, path, lowercase)
     controls = [piece for (piece, _), kind in _typed(model) if kind == _CONTROL]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([_cut(piece) for piece in controls])
     steps = [decoders.ByteFallback()] if _BYTE in model.kinds else []
     scheme = "always" if model.add_prefix else "never"
     tokenizer.decoder = decoders.Sequence([*steps, decoders.Metaspace(_SPACE, scheme)])
     return tokenizer, controls
+
+
+def _built(path: Path, lowercase: bool) -> tuple[_Model, Tokenizer]:
+    model = _parse(path.read_bytes())
+    unigram = models.Unigram(model.pieces, model.kinds.index(_UNKNOWN), _BYTE in model.kinds)
+    tokenizer = Tokenizer(unigram)
+    tokenizer.normalizer = normalizers.Sequence(list(_normalizers(model, lowercase)))
+    return model, tokenizer
 
 
 def _normalizers(model: _Model, lowercase: bool) -> Iterator[normalizers.Normalizer]:

@@ -1,19 +1,19 @@
-"""Which tokenizer do a checkpoint's files describe, and which of its tokens are special?"""
+"""Which tokenizer do a checkpoint's files describe, which of its tokens are special, and which end a reply?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from dialocpp.checkpoint.files import (
-    ADDED_TOKENS,
     BERT_VOCAB,
+    CONFIG,
+    GENERATION_CONFIG,
     MERGES,
     SENTENCEPIECE,
-    SPECIAL_TOKENS_MAP,
     TOKENIZER,
     TOKENIZER_CONFIG,
     VOCAB,
@@ -21,86 +21,81 @@ from dialocpp.checkpoint.files import (
 from dialocpp.checkpoint.json_file import read_json_object
 from dialocpp.errors import CheckpointError
 
-from .bert import BERT_SPECIALS, bert_tokenizer
+from .added_tokens import NAMED, Settings, add_to, read_settings
+from .bert import BERT_DEFAULTS, bert_tokenizer
 from .sentencepiece import sentencepiece_tokenizer
+from .tokenizers_errors import guarded
 
 END_OF_TEXT = "<|endoftext|>"
-_SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_GPT2_DEFAULTS = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
+# What a tokenizer must be able to take apart and put together again before it is believed to work.
+_PROBE = "Hello, world! 123\n\té ﬁ ǅ 你好 が か\u3099 ｶﾞ \u200b😀 " + "a" * 64
 
 
 class TokenizerFiles(NamedTuple):
-    """What the files say: the tokenizer, the id that ends a turn, and whether decoding tidies up spaces."""
+    """What the files say. `ends`: the ids that end a reply; `named`: those that they call bos, eos, pad and so on."""
 
     tokenizer: Tokenizer
     eos_token_id: int
     clean_up_spaces: bool
+    ends: tuple[int, ...]
+    named: frozenset[int]
 
 
-def read_tokenizer(folder: Path, fallback_eos: Sequence[int] = ()) -> TokenizerFiles:
+def read_tokenizer(folder: Path, fallback_eos: Sequence[int] = (), rows: int | None = None) -> TokenizerFiles:
     """The tokenizer of a folder; CheckpointError if the files are broken.
 
-    Every token that the files call special is one, whatever tokenizer.json says of it, and none is recognised
-    in a text (`encode_special_tokens`). `fallback_eos`: config.json's ids, if the tokenizer names none.
+    Every token that the files call special is one, whatever tokenizer.json says of it. `fallback_eos`: config.json's
+    ids, if the tokenizer names none that is below `rows`, the number of the model's rows.
     """
-    settings, specials = _optional(folder / TOKENIZER_CONFIG), _optional(folder / SPECIAL_TOKENS_MAP)
-    names = _special_names(settings) | _special_names(specials)
-    tokenizer, own_names = _tokenizer(folder, settings)
-    names |= dict.fromkeys(own_names)
-    known = [name for name in names if tokenizer.token_to_id(name) is not None]
-    tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in known])
-    if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel) and "add_prefix_space" in settings:
-        tokenizer.pre_tokenizer.add_prefix_space = bool(settings["add_prefix_space"])
-    # A tokenizer.json may carry the truncation and padding of its training: that would cut prompts silently.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    eos = _eos(folder, tokenizer, (settings, specials), fallback_eos)
-    return TokenizerFiles(tokenizer, eos, settings.get("clean_up_tokenization_spaces") is True)
+    settings = read_settings(folder)
+    tokenizer, defaults, own_names = _tokenizer(folder, settings.values)
+    add_to(tokenizer, settings, defaults)
+    if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel) and "add_prefix_space" in settings.values:
+        tokenizer.pre_tokenizer.add_prefix_space = bool(settings.values["add_prefix_space"])
+    _without_training_aids(tokenizer)
+    guarded(CheckpointError, f"a tokenizer in {folder} that works", "download it again", _try_out, tokenizer)
+    eos = _eos(folder, tokenizer, settings, fallback_eos, rows)
+    by_config = _ids_of(folder, NAMED)
+    names = [token.content for token in settings.special(defaults)] + settings.also_named() + list(own_names)
+    in_files = {id_ for id_ in map(tokenizer.token_to_id, names) if id_ is not None}
+    named = frozenset(in_files | {eos, *fallback_eos, *by_config})
+    _make_special(tokenizer, in_files | {id_ for id_ in named if not _is_spelled(tokenizer, id_)}, eos)
+    ends = [eos, *fallback_eos, *_ids_of(folder, ("eos_token",))]
+    known = [id_ for id_ in dict.fromkeys(ends) if tokenizer.id_to_token(id_) is not None]
+    return TokenizerFiles(
+        tokenizer, eos, settings.values.get("clean_up_tokenization_spaces") is True, tuple(known), named
+    )
 
 
-def _tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Tokenizer, Sequence[str]]:
-    """The tokenizer of the first of TOKENIZERS that is there, and the special tokens of its kind."""
+def _tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Tokenizer, dict[str, str], Sequence[str]]:
+    """The tokenizer of the first of TOKENIZERS that is there, its kind's named tokens, and other special ones."""
     if (folder / TOKENIZER).is_file():
-        return _from_json(folder / TOKENIZER), ()
-    tokenizer, names = _from_tables(folder, settings)
-    for token_id, token in sorted(_added_tokens(folder, settings).items()):
-        _add(folder, tokenizer, token_id, token)
-    return tokenizer, names
-
-
-def _from_tables(folder: Path, settings: dict[str, Any]) -> tuple[Tokenizer, Sequence[str]]:
+        tokenizer = _from_json(folder / TOKENIZER)
+        return tokenizer, _GPT2_DEFAULTS if _is_gpt2(tokenizer, settings) else {}, ()
     if (folder / VOCAB).is_file() or (folder / MERGES).is_file():
-        return _byte_level(folder), (END_OF_TEXT,)
+        return _byte_level(folder), _GPT2_DEFAULTS, ()
     if (folder / BERT_VOCAB).is_file():
-        return bert_tokenizer(folder / BERT_VOCAB, settings), BERT_SPECIALS
+        return bert_tokenizer(folder / BERT_VOCAB, settings), BERT_DEFAULTS, ()
     if (folder / SENTENCEPIECE).is_file():
         lowercase = settings.get("do_lower_case") is True
-        return sentencepiece_tokenizer(folder / SENTENCEPIECE, lowercase)
-    return _byte_level(folder), ()  # says what is missing
+        tokenizer, controls = sentencepiece_tokenizer(folder / SENTENCEPIECE, lowercase)
+        return tokenizer, {}, controls
+    return _byte_level(folder), {}, ()  # says what is missing
 
 
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json_object(path) if path.is_file() else {}
-
-
-def _content(token: Any) -> str | None:
-    """A special token is written as a string, or as an object with its content and flags."""
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) and text else None
-
-
-def _special_names(settings: dict[str, Any]) -> dict[str, None]:
-    """The special tokens' texts, in order (a dict serves as an ordered set)."""
-    extra = settings.get("additional_special_tokens")
-    tokens = [settings.get(key) for key in _SPECIAL_KEYS] + (extra if isinstance(extra, list) else [])
-    return {name: None for name in map(_content, tokens) if name}
+def _is_gpt2(tokenizer: Tokenizer, settings: dict[str, Any]) -> bool:
+    """Would transformers take this for a GPT2Tokenizer, which has named tokens that no file need name?"""
+    kind = settings.get("tokenizer_class")
+    by_class = kind is None or (isinstance(kind, str) and kind.startswith("GPT2Tokenizer"))
+    return by_class and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel)
 
 
 def _from_json(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises no narrower type
-        raise CheckpointError(f"expected a tokenizer in {path}, found {error}; download it again") from error
+    tokenizer: Tokenizer = guarded(
+        CheckpointError, f"a tokenizer in {path}", "download it again", Tokenizer.from_file, str(path)
+    )
+    return tokenizer
 
 
 def _byte_level(folder: Path) -> Tokenizer:
@@ -112,54 +107,80 @@ def _byte_level(folder: Path) -> Tokenizer:
             f"found no {' and no '.join(missing)}; "
             "add the tokenizer's files to the folder"
         )
-    try:
-        bpe = models.BPE.from_file(str(folder / VOCAB), str(folder / MERGES))
-    except Exception as error:  # tokenizers raises no narrower type
-        raise CheckpointError(
-            f"expected GPT-2's {VOCAB} and {MERGES} in {folder}, found {error}; download again"
-        ) from error
+    expected = f"GPT-2's {VOCAB} and {MERGES} in {folder}"
+    bpe = guarded(
+        CheckpointError, expected, "download again", models.BPE.from_file, str(folder / VOCAB), str(folder / MERGES)
+    )
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
-def _added_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, AddedToken]:
-    """Id -> token, from added_tokens.json (text to id) and tokenizer_config.json (id to token with flags)."""
-    try:
-        added = {int(number): AddedToken(text) for text, number in _optional(folder / ADDED_TOKENS).items()}
-        for number, token in settings.get("added_tokens_decoder", {}).items():
-            flags = {key: bool(token.get(key)) for key in ("single_word", "lstrip", "rstrip", "normalized", "special")}
-            added[int(number)] = AddedToken(token["content"], **flags)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: expected added tokens with ids in {ADDED_TOKENS} and {TOKENIZER_CONFIG}, "
-            f"found {error!r}; download them again"
-        ) from error
-    return added
+def _without_training_aids(tokenizer: Tokenizer) -> None:
+    """A tokenizer.json may carry what its training needed: that would cut, pad or scramble prompts silently."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if isinstance(tokenizer.model, models.BPE):
+        tokenizer.model.dropout = None
 
 
-def _add(folder: Path, tokenizer: Tokenizer, token_id: int, token: AddedToken) -> None:
-    """tokenizers numbers new tokens itself; one that it numbers differently would shift the vocabulary."""
-    tokenizer.add_tokens([token])
-    found = tokenizer.token_to_id(token.content)
-    if found != token_id:
-        raise CheckpointError(
-            f"{folder}: expected the added token {token.content!r} to have id {token_id}, found {found}; "
-            "use the vocabulary that belongs to these added tokens"
-        )
+def _make_special(tokenizer: Tokenizer, ids: set[int], eos: int) -> None:
+    """Flag these tokens as special, so that none is recognised in a text; each keeps its other flags.
+
+    Not the only spelling of a character, such as the "!" that a careless `pad_token` of id 0 names: it stays text,
+    unless it ends a turn.
+    """
+    known = tokenizer.get_added_tokens_decoder()
+    special = []
+    for id_ in sorted(ids):
+        text = tokenizer.id_to_token(id_)
+        if text is None or (id_ != eos and is_character(tokenizer, id_)):
+            continue
+        flags = known.get(id_, AddedToken(text, normalized=False)).__getstate__()
+        special.append(AddedToken(**{**flags, "special": True}))
+    tokenizer.add_special_tokens(special)
+    tokenizer.encode_special_tokens = True
 
 
-def _eos(folder: Path, tokenizer: Tokenizer, settings: Sequence[dict[str, Any]], fallback_eos: Sequence[int]) -> int:
+def is_character(tokenizer: Tokenizer, token: int) -> bool:
+    """Does the vocabulary, without its added tokens, spell one character, or a byte of one, with this token alone?"""
+    return tokenizer.model.id_to_token(token) is not None and len(tokenizer.decode([token], False)) == 1
+
+
+def _is_spelled(tokenizer: Tokenizer, token: int) -> bool:
+    """Is this token an ordinary piece of text, which its own text gives?"""
+    if tokenizer.id_to_token(token) is None or token in tokenizer.get_added_tokens_decoder():
+        return False
+    return tokenizer.encode(tokenizer.decode([token]), add_special_tokens=False).ids == [token]
+
+
+def _try_out(tokenizer: Tokenizer) -> None:
+    tokenizer.decode(tokenizer.encode(_PROBE, add_special_tokens=False).ids)
+
+
+def _ids_of(folder: Path, names: Sequence[str]) -> Iterator[int]:
+    """The ids that config.json and generation_config.json give to these tokens."""
+    for file in (CONFIG, GENERATION_CONFIG):
+        values = read_json_object(folder / file) if (folder / file).is_file() else {}
+        for name in names:
+            found = values.get(f"{name}_id")
+            for id_ in found if isinstance(found, list) else [found]:
+                if type(id_) is int and 0 <= id_ < 2**31:
+                    yield id_
+
+
+def _eos(
+    folder: Path, tokenizer: Tokenizer, settings: Settings, fallback_eos: Sequence[int], rows: int | None
+) -> int:
     """The settings' eos_token, config.json's, GPT-2's own, the separator, BERT's: the first that there is."""
-    names = [_content(values.get("eos_token")) for values in settings]
-    ids = [tokenizer.token_to_id(name) for name in names if name]
+    eos, separator = settings.name("eos_token"), settings.name("sep_token")
+    ids = [tokenizer.token_to_id(eos)] if eos else []
     ids += [token for token in fallback_eos if tokenizer.id_to_token(token) is not None]
-    separators = [_content(values.get("sep_token")) for values in settings]
-    ids += [tokenizer.token_to_id(name) for name in (END_OF_TEXT, *separators, "</s>", "[SEP]") if name]
-    eos = next((token for token in ids if token is not None), None)
-    if eos is None:
+    ids += [tokenizer.token_to_id(name) for name in (END_OF_TEXT, separator, "</s>", "[SEP]") if name]
+    found = next((token for token in ids if token is not None and (rows is None or token < rows)), None)
+    if found is None:
         raise CheckpointError(
             f"{folder}: expected an eos_token of the vocabulary in {TOKENIZER_CONFIG}, found none; name one"
         )
-    return eos
+    return found

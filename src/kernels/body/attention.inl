@@ -34,7 +34,7 @@ DIALO_INLINE Vec store_row(const AttentionHead& h, int row) {
   return damage;
 }
 
-// A page's values lie behind its keys, at the same distance from each of them.
+// A page's values follow its keys, at the same distance from each of them.
 template <class T>
 DIALO_INLINE void prefetch_beside(const T* keys, int D) {
   __builtin_prefetch(keys + int64_t{kPage} * D);
@@ -42,7 +42,7 @@ DIALO_INLINE void prefetch_beside(const T* keys, int D) {
 
 // scores (R, kPage) of each of P pages = q (R, D) · keys: the product of gemm_f32.inl with 16 positions as a block.
 // Row r's scores of the pages follow each other, `P · kPage` in all.
-// While the keys are read, the values behind them come from memory.
+// While the keys are read, the values after them come from memory.
 template <int R, int P, class T, int... I, int... Rows, int... Blocks>
 DIALO_INLINE void scores_of_pages(const float* q, int64_t ldq, const T* const* pages, int D, float* scores,
                                   Indices<I...>, Indices<Rows...>, Indices<Blocks...> blocks) {

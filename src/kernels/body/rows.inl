@@ -169,7 +169,7 @@ static void quantize_tile(const float* x, int64_t ldx, int rows, int K, uint8_t*
       const Vec v = i + kLanes <= K ? vload(x + i) : vload_n(x + i, K - i);
       uint8_t bytes[kLanes];
       vstore_bytes(bytes, vround(vmul(v, vset1(inverse))), zero[r]);
-      const int groups = (K - i + kGroup - 1) / kGroup;  // left; the zeros behind K fill the last one
+      const int groups = (K - i + kGroup - 1) / kGroup;  // left; the zeros after K fill the last one
       for (int g = 0; g < 4 && g < groups; ++g) {
         __builtin_memcpy(out + (int64_t(i / kGroup + g) * rows + r) * kGroup, bytes + g * kGroup, kGroup);
       }

@@ -29,7 +29,7 @@ constexpr int kOffset = 128;
 DIALO_INLINE Act act_broadcast(const uint8_t* p) {
   int32_t four;
   __builtin_memcpy(&four, p, sizeof four);
-  // Flipped behind the broadcast: a broadcast from memory is one instruction, from a changed scalar it is four.
+  // Flipped after the broadcast: a broadcast from memory is one instruction, from a changed scalar it is four.
   const __m256i a = _mm256_xor_si256(_mm256_set1_epi32(four), _mm256_set1_epi8(int8_t(0x80)));
   return {_mm256_abs_epi8(a), a};
 }

@@ -39,7 +39,7 @@ _FOLDED = {f"{norm}.{part}": norm for norm in _READERS for part in ("weight", "b
 
 
 def packed_tensors(config: ModelConfig, source: Mapping[str, StoredTensor], dtype: str) -> Iterator[tuple[str, Array]]:
-    """Name and packed array, one after the other, as `_core.Model` wants them; one float32 copy at a time.
+    """Name and packed array, one after the other, as `_core.Weights` wants them; one float32 copy at a time.
 
     `source` has been checked against the config (`read_source`). CheckpointError if a weight is not finite.
     What has been packed of the source's file is taken out of this process's memory.

@@ -17,7 +17,7 @@ from .pack import DTYPES, Array, packed_table
 
 @dataclass(frozen=True)
 class PackedFile:
-    """A validated packed file; `tensors` are read-only views of the mapping, in `_core.Model`'s form."""
+    """A validated packed file; `tensors` are read-only views of the mapping, in `_core.Weights`'s form."""
 
     config: ModelConfig
     dtype: str
