@@ -188,7 +188,7 @@ class Model:
     def score_replies(self, context: Sequence[str], replies: Sequence[str]) -> list[Score]:
         """`score` of several replies to the same context, which is read once, in one batch."""
         self._runtime.check_writes()
-        _check_listing("replies must be a list of texts", replies)
+        _check_listing("replies to be a list of texts", replies)
         prefix = turn_ids(self._context(context), self.tokenizer.eos_token_id)
         endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
         scored = score_after(self._runtime, prefix, endings)
@@ -202,7 +202,7 @@ class Model:
         """
         scores = self.score_replies(context, choices)
         if not scores:
-            raise ValueError("choices must hold at least one text, but is empty.")
+            raise ValueError("expected choices to hold at least one text, found none; give one")
         totals = np.array([score.total for score in scores])
         weights = np.exp(totals - totals.max())
         chosen = [
@@ -214,34 +214,35 @@ class Model:
     def rank(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
         """How good is each reply after these turns, from 0 to 1? For a classifier with one label, as DialogRPT.
 
-        The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit behind the
+        The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit after the
         reply's last token (Gao et al. 2020, arXiv:2009.06978). ValueError for a model that writes or has several labels
         (`logits` shows those), for no context, or for an empty reply; CapacityError for one that does not fit.
         """
         self._check_ranks()
-        _check_listing("replies must be a list of texts", replies)
+        _check_listing("replies to be a list of texts", replies)
         context_ids = turn_ids(self._context(context), self.tokenizer.eos_token_id)
         texts = [self._turn(reply).token_ids for reply in replies]
         if not all(texts):
-            raise ValueError(f"Each reply must hold some text, but number {texts.index(())} (from 0) is empty.")
+            number = texts.index(())
+            raise ValueError(f"expected some text in each reply, found none in number {number} (from 0); remove it")
         outputs = outputs_after(self._runtime, context_ids, [list(ids) for ids in texts])
         return [_sigmoid(float(row[0])) for row in outputs]
 
     def _encode(self, prompt: Prompt) -> list[int]:
         ids = self.tokenizer.encode(prompt, special_tokens=True) if isinstance(prompt, str) else _checked_ids(prompt)
         if not ids:
-            raise ValueError("A prompt must hold at least one token, but is empty.")
+            raise ValueError("expected a prompt of at least one token, found an empty one; give some text")
         return ids
 
     def _check_ranks(self) -> None:
         if self.config.num_labels == 0:
             raise ValueError(
-                f"{self.name} writes replies, it does not rank them; use Model.score, or load a model that ranks, such "
-                "as microsoft/DialogRPT-updown."
+                f"expected a model that ranks, found {self.name}, which writes replies; use Model.score, or load one "
+                "that ranks, such as microsoft/DialogRPT-updown"
             )
         if self.config.num_labels > 1:
             raise ValueError(
-                f"rank needs a model with one label, but {self.name} has {self.config.num_labels}; read Model.logits."
+                f"expected a model with one label, found {self.config.num_labels} in {self.name}; read Model.logits"
             )
 
     def _turn(self, text: str) -> Turn:
@@ -249,39 +250,41 @@ class Model:
 
     def _context(self, context: Sequence[str]) -> list[Turn]:
         if isinstance(context, str) or not context:
-            raise ValueError("context must be a list of at least one turn, oldest first.")
+            raise ValueError(
+                f"expected context to be a list of at least one turn, oldest first, found {context!r}; give one"
+            )
         return [self._turn(text) for text in context]
 
 
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu"):
         if device == "cuda":
-            raise BackendError("device='cuda' needs a build with CUDA, but this one has none; use device='cpu'.")
-        raise ValueError(f"device must be auto or cpu, but is {device!r}.")
+            raise BackendError("expected a build with CUDA for device='cuda', found one without; use device='cpu'")
+        raise ValueError(f"expected device to be auto or cpu, found {device!r}; use one of them")
 
 
-def _check_listing(name: str, value: object) -> None:
+def _check_listing(wanted: str, value: object) -> None:
     if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, (Sequence, np.ndarray)):
-        raise TypeError(f"{name}, but is a {type(value).__name__}.")
+        raise TypeError(f"expected {wanted}, found a value of type {type(value).__name__}; convert it")
 
 
 def _as_batch(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
     if isinstance(prompts, str):
         return [prompts]
-    _check_listing("prompts must be a str, a list of token ids or a list of prompts", prompts)
+    _check_listing("prompts to be a str, a list of token ids or a list of prompts", prompts)
     is_ids = len(prompts) > 0 and not isinstance(prompts[0], (str, list, tuple, np.ndarray))
     return [prompts] if is_ids else prompts  # type: ignore[list-item, return-value]
 
 
 def _checked_ids(ids: Sequence[int]) -> list[int]:
     """Plain ints that fit the core's int32; the core checks them against the vocabulary."""
-    _check_listing("Token ids must be a list of integers", ids)
+    _check_listing("token ids to be a list of integers", ids)
     checked = []
     for id_ in ids:
         if isinstance(id_, bool) or not isinstance(id_, (int, np.integer)):
-            raise TypeError(f"Token ids must be integers, but one is {id_!r}.")
+            raise TypeError(f"expected token ids to be integers, found {id_!r}; convert or remove it")
         if not -(2**31) <= id_ < 2**31:
-            raise ValueError(f"Token ids must be below the vocabulary's size, but one is {id_}.")
+            raise ValueError(f"expected token ids below the vocabulary's size, found {id_}; remove it")
         checked.append(int(id_))
     return checked
 

@@ -134,5 +134,5 @@ def test_choices_by_their_probability(model: Model) -> None:
         assert choice.score.total == pytest.approx(model.score(LINES[:1], choice.text).total, abs=1e-5)
     ratio = np.exp(chosen[0].score.total - chosen[1].score.total)
     assert chosen[0].probability / chosen[1].probability == pytest.approx(ratio)
-    with pytest.raises(ValueError, match="choices must hold at least one text"):
+    with pytest.raises(ValueError, match="choices to hold at least one text"):
         model.choose(LINES, [])

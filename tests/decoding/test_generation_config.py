@@ -10,33 +10,33 @@ from dialocpp import GenerationConfig
 from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, GREEDY, KEPT_BY_GREEDY, override
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"min_p": "0.1"}, TypeError, "min_p must be a number, but is '0.1'"),
-    ({"min_p": 1.5}, ValueError, "expected min_p from 0 .off. to 1, found 1.5"),
-    ({"typical_p": 0}, ValueError, "expected typical_p greater than 0"),
-    ({"epsilon_cutoff": 1.0}, ValueError, "expected epsilon_cutoff"),
-    ({"eta_cutoff": math.nan}, ValueError, "expected eta_cutoff"),
-    ({"presence_penalty": True}, TypeError, "presence_penalty must be a number"),
-    ({"presence_penalty": 10**400}, ValueError, "presence_penalty must fit into a float"),
-    ({"frequency_penalty": 1000}, ValueError, "expected frequency_penalty from -100 to 100"),
-    ({"bad_words": "ass"}, TypeError, "bad_words must be a list of strings or None, but is 'ass'"),
-    ({"bad_words": [5]}, TypeError, "bad_words must hold strings, but holds 5"),
-    ({"bad_words": ["a", "  "]}, ValueError, "bad_words must hold words, but one is empty"),
-    ({"bad_words_ids": [5]}, TypeError, "bad_words_ids must be made of lists of token ids, but is 5"),
-    ({"bad_words_ids": [[]]}, ValueError, "bad_words_ids must hold sequences of at least one token"),
-    ({"bad_words_ids": [[-1]]}, ValueError, "bad_words_ids must hold token ids from 0"),
-    ({"bad_words_ids": [[True]]}, TypeError, "bad_words_ids must hold token ids, which are integers"),
-    ({"sequence_bias": [[[1, 2]]]}, TypeError, "sequence_bias must be a dict"),
-    ({"sequence_bias": {(1,): "x"}}, TypeError, "sequence_bias must give each bias as a number"),
-    ({"sequence_bias": {(1,): math.inf}}, ValueError, "sequence_bias must hold biases from -1e6"),
-    ({"sequence_bias": {(): 1.0}}, ValueError, "sequence_bias must hold sequences of at least one token"),
-    ({"logit_bias": {"a": 1.0}}, TypeError, "logit_bias must hold token ids"),
-    ({"logit_bias": {5: math.nan}}, ValueError, "logit_bias must hold biases"),
-    ({"logit_bias": [5]}, TypeError, "logit_bias must be a dict"),
-    ({"suppress_tokens": 5}, TypeError, "suppress_tokens must be a list of token ids or None, but is 5"),
-    ({"suppress_tokens": [2**31]}, ValueError, "suppress_tokens must hold token ids"),
-    ({"begin_suppress_tokens": [1.0]}, TypeError, "begin_suppress_tokens must hold token ids"),
-    ({"forced_eos_token_id": "eos"}, TypeError, "forced_eos_token_id must be a token id, a list"),
-    ({"forced_eos_token_id": -1}, ValueError, "forced_eos_token_id must hold token ids"),
+    ({"min_p": "0.1"}, TypeError, "expected min_p to be a number, found '0.1'"),
+    ({"min_p": 1.5}, ValueError, "min_p.*from 0 .off. to 1.* 1.5"),
+    ({"typical_p": 0}, ValueError, "typical_p .*greater than 0"),
+    ({"epsilon_cutoff": 1.0}, ValueError, "epsilon_cutoff"),
+    ({"eta_cutoff": math.nan}, ValueError, "eta_cutoff"),
+    ({"presence_penalty": True}, TypeError, "expected presence_penalty to be a number"),
+    ({"presence_penalty": 10**400}, ValueError, "expected presence_penalty to fit into a float"),
+    ({"frequency_penalty": 1000}, ValueError, "frequency_penalty .*from -100 to 100"),
+    ({"bad_words": "ass"}, TypeError, "expected bad_words to be a list of strings or None, found 'ass'"),
+    ({"bad_words": [5]}, TypeError, "expected bad_words to hold strings, found 5"),
+    ({"bad_words": ["a", "  "]}, ValueError, "expected bad_words to hold words, found an empty one"),
+    ({"bad_words_ids": [5]}, TypeError, "expected bad_words_ids to be made of lists of token ids, found 5"),
+    ({"bad_words_ids": [[]]}, ValueError, "expected bad_words_ids to hold sequences of at least one token"),
+    ({"bad_words_ids": [[-1]]}, ValueError, "expected bad_words_ids to hold token ids from 0"),
+    ({"bad_words_ids": [[True]]}, TypeError, "expected bad_words_ids to hold token ids, which are integers"),
+    ({"sequence_bias": [[[1, 2]]]}, TypeError, "expected sequence_bias to be a dict"),
+    ({"sequence_bias": {(1,): "x"}}, TypeError, "expected sequence_bias to give each bias as a number"),
+    ({"sequence_bias": {(1,): math.inf}}, ValueError, "expected sequence_bias to hold biases from -1e6"),
+    ({"sequence_bias": {(): 1.0}}, ValueError, "expected sequence_bias to hold sequences of at least one token"),
+    ({"logit_bias": {"a": 1.0}}, TypeError, "expected logit_bias to hold token ids"),
+    ({"logit_bias": {5: math.nan}}, ValueError, "expected logit_bias to hold biases"),
+    ({"logit_bias": [5]}, TypeError, "expected logit_bias to be a dict"),
+    ({"suppress_tokens": 5}, TypeError, "expected suppress_tokens to be a list of token ids or None, found 5"),
+    ({"suppress_tokens": [2**31]}, ValueError, "expected suppress_tokens to hold token ids"),
+    ({"begin_suppress_tokens": [1.0]}, TypeError, "expected begin_suppress_tokens to hold token ids"),
+    ({"forced_eos_token_id": "eos"}, TypeError, "expected forced_eos_token_id to be a token id, a list"),
+    ({"forced_eos_token_id": -1}, ValueError, "expected forced_eos_token_id to hold token ids"),
 ]
 
 
@@ -51,7 +51,8 @@ def test_a_wrong_argument_is_named(arguments: dict[str, Any], error: type[Except
     [("minp", "min_p"), ("bad_word", "bad_words"), ("presence_penality", "presence_penalty"), ("eta", "eta_cutoff")],
 )
 def test_an_unknown_argument_names_the_nearest(typo: str, meant: str) -> None:
-    with pytest.raises(TypeError, match=f"did you mean '{meant}'" if typo != "eta" else "no generation argument 'eta'"):
+    about = f"did you mean '{meant}'" if typo != "eta" else "expected a generation argument, found 'eta'"
+    with pytest.raises(TypeError, match=about):
         override(GREEDY, {typo: 1})
 
 
@@ -102,9 +103,25 @@ def test_greedy_keeps_what_is_banned_and_what_is_named_again() -> None:
 def test_ids_beyond_the_vocabulary_are_refused(arguments: dict[str, Any]) -> None:
     config = GenerationConfig(**arguments)
     config.check_token_ids(98)
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))}.* below 97 .the vocabulary., but holds 97"):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))}.* below 97 .the vocabulary., found 97"):
         config.check_token_ids(97)
 
 
 def test_ids_that_only_name_nothing_are_fine() -> None:
     GenerationConfig(suppress_tokens=[10**6], begin_suppress_tokens=[10**6]).check_token_ids(97)
+
+
+def test_greedy_for_one_reply_keeps_limits_and_bans() -> None:
+    base = GenerationConfig(do_sample=True, top_k=7, stop_strings=["x"], max_time=3.0, top_logprobs=2)
+    greedy = override(base, {"do_sample": False})
+    assert {name: getattr(greedy, name) for name in KEPT_BY_GREEDY} == {
+        name: getattr(base, name) for name in KEPT_BY_GREEDY
+    }
+    assert greedy.top_k == GenerationConfig().top_k
+
+
+def test_a_config_does_not_change_with_the_callers_list() -> None:
+    stops = ["a"]
+    config = GenerationConfig(stop_strings=stops)
+    stops.append("b")
+    assert config.stopping_strings == ("a",)

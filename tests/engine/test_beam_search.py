@@ -158,16 +158,22 @@ def first_tokens(generations: list[Generation]) -> int:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_beams": 0}, "num_beams must be 1 or more"),
+        ({"num_beams": 0}, "num_beams to be 1 or more"),
         ({"num_beams": 2, "do_sample": True}, "beam search does not draw"),
         ({"num_beams": 2, "num_return_sequences": 3}, r"at most num_beams \(2\)"),
         ({"num_return_sequences": 2}, "greedy decoding has one outcome"),
-        ({"num_beams": 4, "num_beam_groups": 3}, r"num_beams \(4\) must be a multiple"),
-        ({"num_beam_groups": 2}, "needs as many num_beams"),
-        ({"num_beams": 2, "diversity_penalty": -1.0}, "diversity_penalty must be 0 or more"),
-        ({"num_beams": 2, "top_logprobs": 1}, "do not go with beam search"),
+        ({"num_beams": 4, "num_beam_groups": 3}, r"num_beams to be a multiple of num_beam_groups \(3\)"),
+        ({"num_beam_groups": 2}, "set as many num_beams"),
+        ({"num_beams": 2, "diversity_penalty": -1.0}, "diversity_penalty to be 0 or more"),
+        ({"num_beams": 2, "top_logprobs": 1}, "top_logprobs with beam search"),
     ],
 )
 def test_what_does_not_go_together_is_refused(model: Model, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model.generate([1, 2], **arguments)
+
+
+def test_beams_whose_rules_leave_nothing_keep_what_they_have() -> None:
+    rules: dict[str, Any] = {"forced_eos_token_id": 0, "suppress_tokens": [0], "max_new_tokens": 4}
+    reply = Model.from_pretrained().generate("Hello!<|endoftext|>", num_beams=2, **rules)[0]
+    assert (len(reply.token_ids), reply.finish_reason) == (3, "eos")

@@ -100,7 +100,7 @@ def test_a_reply_ends_where_the_decoded_whole_first_holds_a_stop_string(name: st
 
 
 @pytest.mark.parametrize("name", ["bytes", "byte fallback"])
-@pytest.mark.parametrize("stop", ["你好", "👍", "é👍a", "\ufffd"])
+@pytest.mark.parametrize("stop", ["你好", "👍", "é👍a", "\ufffd", "你" * 20])
 def test_a_stop_string_far_in_is_found_at_its_last_byte(name: str, stop: str) -> None:
     tokenizer = TOKENIZERS[name]
     inner = tokenizer._tokenizer
@@ -144,4 +144,4 @@ def test_the_work_of_a_token_does_not_grow_with_the_reply() -> None:
         before = decoded
         assert not ends(ids)
         most.append(decoded - before)
-    assert max(most[500:]) == max(most[:500]) < 400
+    assert max(most[500:]) == max(most[:500]) < 100

@@ -1,4 +1,4 @@
-"""In which forms may a rule name tokens? Each is checked and becomes tuples, which nobody can change and JSON can hold.
+"""In which form is each generation argument given? Lists become tuples, which nobody can change and JSON can hold.
 
 TypeError for a wrong form, ValueError for a value out of range; both name the argument.
 """
@@ -23,30 +23,30 @@ def _is_int(value: object) -> bool:
 
 def _listed(name: str, value: Any, wanted: str) -> list[Any]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, (Sequence, set, frozenset)):
-        raise TypeError(f"{name} must be {wanted}, but is {value!r}.")
+        raise TypeError(f"expected {name} to be {wanted}, found {value!r}; give it in this form")
     return list(value)
 
 
 def _id(name: str, value: Any) -> int:
     if not _is_int(value):
-        raise TypeError(f"{name} must hold token ids, which are integers, but holds {value!r}.")
+        raise TypeError(f"expected {name} to hold token ids, which are integers, found {value!r}; convert or remove it")
     if not 0 <= value < 2**31:
-        raise ValueError(f"{name} must hold token ids from 0 to 2**31 - 1, but holds {value}.")
+        raise ValueError(f"expected {name} to hold token ids from 0 to 2**31 - 1, found {value}; remove it")
     return int(value)
 
 
 def _sequence(name: str, value: Any) -> Ids:
     ids = tuple(_id(name, id_) for id_ in _listed(name, value, "made of lists of token ids"))
     if not ids:
-        raise ValueError(f"{name} must hold sequences of at least one token, but one is empty.")
+        raise ValueError(f"expected {name} to hold sequences of at least one token, found an empty one; remove it")
     return ids
 
 
 def _bias(name: str, value: Any) -> float:
     if not _is_int(value) and not isinstance(value, float):
-        raise TypeError(f"{name} must give each bias as a number, but one is {value!r}.")
+        raise TypeError(f"expected {name} to give each bias as a number, found {value!r}; convert or remove it")
     if not abs(value) <= _LARGEST_BIAS and value != -math.inf:
-        raise ValueError(f"{name} must hold biases from -1e6 to 1e6, or minus infinity, but one is {value}.")
+        raise ValueError(f"expected {name} to hold biases from -1e6 to 1e6, or -inf, found {value}; change it")
     return float(value)
 
 
@@ -95,7 +95,7 @@ def _pairs(name: str, value: Any, wanted: str) -> Iterable[tuple[Any, Any]]:
         tuple(item) if isinstance(item, (list, tuple)) else () for item in _listed(name, value, wanted)
     ]
     if any(len(pair) != 2 for pair in pairs):
-        raise TypeError(f"{name} must be {wanted}, but is {value!r}.")
+        raise TypeError(f"expected {name} to be {wanted}, found {value!r}; give it in this form")
     return pairs
 
 
@@ -104,20 +104,103 @@ def words(name: str, value: Any) -> tuple[str, ...]:
     found = _listed(name, value, "a list of strings or None")
     for word in found:
         if not isinstance(word, str):
-            raise TypeError(f"{name} must hold strings, but holds {word!r}.")
+            raise TypeError(f"expected {name} to hold strings, found {word!r}; convert or remove it")
         if not word.strip():
-            raise ValueError(f"{name} must hold words, but one is empty.")
+            raise ValueError(f"expected {name} to hold words, found an empty one; remove it")
     words_of_list(listed := tuple(dict.fromkeys(found)))  # ValueError for a list that is too long
     return listed
 
 
-# GenerationConfig's argument -> its form. All may be None: no such rule.
+def _one_of_type(wanted: str, fine: Callable[[Any], bool]) -> Callable[[str, Any], Any]:
+    """The form of a value that stays as it is."""
+
+    def form(name: str, value: Any) -> Any:
+        if not fine(value):
+            raise TypeError(f"expected {name} to be {wanted}, found {value!r}; give it in this form")
+        return value
+
+    return form
+
+
+def _or_none(form: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else form(name, value)
+
+
+def _is_number(value: object) -> bool:
+    return _is_int(value) or isinstance(value, float)
+
+
+def _is_list_of(kind: type, value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, kind) for item in value)
+
+
+def _fixed(form: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """A list is copied: it could change under us."""
+
+    def fixed(name: str, value: Any) -> Any:
+        checked = form(name, value)
+        return tuple(checked) if isinstance(checked, list) else checked
+
+    return fixed
+
+
+_integer = _one_of_type("an integer", _is_int)
+_number = _one_of_type("a number", _is_number)
+_flag = _one_of_type("True or False", lambda value: isinstance(value, bool))
+_integer_or_none = _one_of_type("an integer or None", lambda value: value is None or _is_int(value))
+
+# The rules that name tokens or words. All may be None: no such rule.
+TOKEN_FORMS: dict[str, Callable[[str, Any], Any]] = {
+    "bad_words": _or_none(words),
+    "bad_words_ids": _or_none(sequences),
+    "sequence_bias": _or_none(sequence_biases),
+    "logit_bias": _or_none(token_biases),
+    "suppress_tokens": _or_none(ids),
+    "begin_suppress_tokens": _or_none(ids),
+    "forced_eos_token_id": _or_none(id_or_ids),
+}
+
+# GenerationConfig's argument -> its form: checks the value and gives what the config keeps.
 FORMS: dict[str, Callable[[str, Any], Any]] = {
-    "bad_words": words,
-    "bad_words_ids": sequences,
-    "sequence_bias": sequence_biases,
-    "logit_bias": token_biases,
-    "suppress_tokens": ids,
-    "begin_suppress_tokens": ids,
-    "forced_eos_token_id": id_or_ids,
+    "max_new_tokens": _integer,
+    "min_new_tokens": _integer,
+    "do_sample": _flag,
+    "temperature": _number,
+    "top_k": _integer,
+    "top_p": _number,
+    "min_p": _number,
+    "typical_p": _number,
+    "epsilon_cutoff": _number,
+    "eta_cutoff": _number,
+    "repetition_penalty": _number,
+    "presence_penalty": _number,
+    "frequency_penalty": _number,
+    "no_repeat_ngram_size": _integer,
+    **TOKEN_FORMS,
+    "num_beams": _integer,
+    "length_penalty": _number,
+    "early_stopping": _one_of_type(
+        "True, False or 'never'", lambda value: isinstance(value, bool) or value == "never"
+    ),
+    "num_beam_groups": _integer,
+    "diversity_penalty": _number,
+    "num_return_sequences": _integer,
+    "stop_strings": _fixed(
+        _one_of_type(
+            "a string, a list of strings or None",
+            lambda value: value is None or isinstance(value, str) or _is_list_of(str, value),
+        )
+    ),
+    "max_time": _one_of_type("a number of seconds or None", lambda value: value is None or _is_number(value)),
+    "top_logprobs": _integer_or_none,
+    "logits_processor": _one_of_type(
+        "a function of (token ids, logits) or None", lambda value: value is None or callable(value)
+    ),
+    "eos_token_id": _fixed(
+        _one_of_type(
+            "a token id, a list of token ids or None",
+            lambda value: value is None or _is_int(value) or _is_list_of(int, value),
+        )
+    ),
+    "seed": _integer_or_none,
 }

@@ -9,38 +9,10 @@ from typing import Any, cast
 
 from dialocpp import _core
 
-from .argument_forms import FORMS, Bias
+from .argument_forms import FORMS, TOKEN_FORMS, Bias
 
 LogitsProcessor = Callable[[list[int], "_core.F32"], "_core.F32 | None"]
 """(token ids so far, logits (V,) after the processors) -> logits to go on with; None: the array as it was changed."""
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    if name in ("seed", "top_logprobs"):
-        fine, wanted = value is None or is_int, "an integer or None"
-    elif name == "max_time":
-        fine, wanted = value is None or is_int or isinstance(value, float), "a number of seconds or None"
-    elif name == "early_stopping":
-        fine, wanted = isinstance(value, bool) or value == "never", "True, False or 'never'"
-    elif name == "stop_strings":
-        strings = isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
-        fine, wanted = value is None or isinstance(value, str) or strings, "a string, a list of strings or None"
-    elif name == "logits_processor":
-        fine, wanted = value is None or callable(value), "a function of (token ids, logits) or None"
-    elif kind is bool:
-        fine, wanted = isinstance(value, bool), "True or False"
-    elif kind is int:
-        fine, wanted = is_int, "an integer"
-    elif kind is float:
-        fine, wanted = is_int or isinstance(value, float), "a number"
-    else:
-        fine = value is None or is_int or (
-            isinstance(value, (list, tuple)) and all(isinstance(id_, int) for id_ in value)
-        )
-        wanted = "a token id, a list of token ids or None"
-    if not fine:
-        raise TypeError(f"{name} must be {wanted}, but is {value!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,37 +98,35 @@ class GenerationConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("stop_strings", "eos_token_id"):  # copies: a list could change under us
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name not in FORMS:
-                _check_type(field.name, value, type(field.default))
-            elif value is not None:
-                object.__setattr__(self, field.name, FORMS[field.name](field.name, value))
+        for name, form in FORMS.items():
+            object.__setattr__(self, name, form(name, getattr(self, name)))
         self._check_sizes()
         if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be 1 or more, but is {self.max_new_tokens}.")
+            raise ValueError(f"expected max_new_tokens to be 1 or more, found {self.max_new_tokens}; raise it")
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(
-                f"min_new_tokens must be at most max_new_tokens ({self.max_new_tokens}), "
-                f"but is {self.min_new_tokens}."
+                f"expected min_new_tokens to be at most max_new_tokens ({self.max_new_tokens}), "
+                f"found {self.min_new_tokens}; lower it or raise max_new_tokens"
             )
         for name in ("num_beams", "num_beam_groups", "num_return_sequences"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, but is {getattr(self, name)}.")
+                raise ValueError(f"expected {name} to be 1 or more, found {getattr(self, name)}; raise it")
         self._check_beams()
         if self.logits_processor is not None and self.top_logprobs is not None:
-            raise ValueError("top_logprobs tells nothing about a logits_processor's choice; leave one of them out.")
+            raise ValueError(
+                "expected logits_processor or top_logprobs, found both; leave one out: log-probabilities tell nothing "
+                "about a function's choice"
+            )
         for name in ("max_time", "top_logprobs"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise ValueError(f"{name} must be 0 or more, but is {value}.")
+                raise ValueError(f"expected {name} to be 0 or more, found {value}; raise it or leave it out")
         if "" in self.stopping_strings:
-            raise ValueError("stop_strings must not hold an empty string: every text ends with it.")
+            raise ValueError(
+                "expected stop_strings to hold text, found an empty string, with which every text ends; remove it"
+            )
         if self.seed is not None and not 0 <= self.seed < 1 << 64:
-            raise ValueError(f"seed must be from 0 to 2**64 - 1, but is {self.seed}.")
+            raise ValueError(f"expected seed to be from 0 to 2**64 - 1, found {self.seed}; give another one")
         self.sampling(eos_token_ids=(), seed=0, reply_start=0, penalty_start=0)
 
     @property
@@ -170,28 +140,39 @@ class GenerationConfig:
         if self.num_beams == 1:
             if self.num_return_sequences > 1 and not self.do_sample:
                 raise ValueError(
-                    f"num_return_sequences={self.num_return_sequences} needs do_sample=True or as many num_beams: "
-                    "greedy decoding has one outcome."
+                    "expected num_return_sequences=1, for greedy decoding has one outcome, "
+                    f"found {self.num_return_sequences}; set do_sample=True or as many num_beams"
                 )
             if self.num_beam_groups > 1:
-                raise ValueError(f"num_beam_groups={self.num_beam_groups} needs as many num_beams or more.")
+                raise ValueError(
+                    f"expected num_beam_groups=1 where num_beams is 1, found {self.num_beam_groups}; "
+                    "set as many num_beams or more"
+                )
             return
         if self.do_sample:
-            raise ValueError(f"num_beams={self.num_beams} needs do_sample=False; beam search does not draw.")
+            raise ValueError(
+                f"expected do_sample=False with num_beams={self.num_beams}, for beam search does not draw, found True; "
+                "leave one of them out"
+            )
         if self.logits_processor is not None or self.top_logprobs is not None:
-            raise ValueError("logits_processor and top_logprobs do not go with beam search; use num_beams=1.")
+            raise ValueError(
+                "expected neither logits_processor nor top_logprobs with beam search, found one of them; "
+                "leave it out or use num_beams=1"
+            )
         if self.num_return_sequences > self.num_beams:
             raise ValueError(
-                f"num_return_sequences must be at most num_beams ({self.num_beams}), "
-                f"but is {self.num_return_sequences}."
+                f"expected num_return_sequences to be at most num_beams ({self.num_beams}), "
+                f"found {self.num_return_sequences}; lower it or raise num_beams"
             )
         if self.num_beams % self.num_beam_groups:
             raise ValueError(
-                f"num_beams ({self.num_beams}) must be a multiple of num_beam_groups, "
-                f"but that is {self.num_beam_groups}."
+                f"expected num_beams to be a multiple of num_beam_groups ({self.num_beam_groups}), "
+                f"found {self.num_beams}; change one of them"
             )
         if not self.diversity_penalty >= 0:
-            raise ValueError(f"diversity_penalty must be 0 or more, but is {self.diversity_penalty}.")
+            raise ValueError(
+                f"expected diversity_penalty to be 0 or more, found {self.diversity_penalty}; raise it"
+            )
 
     def _check_sizes(self) -> None:
         """Python's integers have no end, but those of the core have."""
@@ -200,15 +181,17 @@ class GenerationConfig:
         counts = [(name, getattr(self, name)) for name in names]
         for name, value in [*ids, *counts]:
             if not -(2**31) <= value < 2**31:
-                raise ValueError(f"{name} must be below 2**31, but is {value}.")
+                raise ValueError(f"expected {name} to be below 2**31, found {value}; lower it")
         for name in ("num_beams", "num_return_sequences", "top_logprobs"):
             value = getattr(self, name)
             if value is not None and value > 2**20:
-                raise ValueError(f"{name} must be at most 2**20, but is {value}.")
+                raise ValueError(f"expected {name} to be at most 2**20, found {value}; lower it")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, float) and isinstance(value, int) and abs(value) > 2**1000:
-                raise ValueError(f"{field.name} must fit into a float, but has {value.bit_length()} bits.")
+                raise ValueError(
+                    f"expected {field.name} to fit into a float, found a number of {value.bit_length()} bits; lower it"
+                )
 
     def sampling(
         self,
@@ -250,7 +233,8 @@ class GenerationConfig:
         for name, ids in named.items():
             if ids and max(ids) >= vocab_size:
                 raise ValueError(
-                    f"{name} must hold token ids below {vocab_size} (the vocabulary), but holds {max(ids)}."
+                    f"expected {name} to hold token ids below {vocab_size} (the vocabulary), found {max(ids)}; "
+                    "remove it"
                 )
 
     def _biases(self) -> list[Bias]:
@@ -306,7 +290,7 @@ KEPT_BY_GREEDY = (
     "max_time",
     "top_logprobs",
     "logits_processor",
-    *FORMS,
+    *TOKEN_FORMS,
 )
 
 
@@ -320,8 +304,8 @@ def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationCon
     for name in arguments:
         if name not in ARGUMENTS:
             near = difflib.get_close_matches(name, ARGUMENTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "GenerationConfig's help lists those there are."
-            raise TypeError(f"There is no generation argument {name!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else "GenerationConfig's help lists those there are"
+            raise TypeError(f"expected a generation argument, found {name!r}; {hint}")
     if arguments.get("do_sample") is False and base.do_sample:
         base = dataclasses.replace(GREEDY, **{name: getattr(base, name) for name in KEPT_BY_GREEDY})
     return dataclasses.replace(base, **arguments)

@@ -114,11 +114,12 @@ class Request(WritingJob):
         changed = np.asarray(changed, np.float32)
         if changed.shape != scores.shape:
             raise ValueError(
-                f"logits_processor must give logits of shape {scores.shape}, but gave shape {changed.shape}."
+                f"expected logits of shape {scores.shape} from logits_processor, found shape {changed.shape}; "
+                "give back as many as it was given"
             )
         if not (changed < np.inf).all():
             raise ValueError(
-                "logits_processor must give numbers or -inf, but gave NaN or inf; to force a token, ban the others."
+                "expected numbers or -inf from logits_processor, found NaN or inf; to force a token, ban the others"
             )
         return _core.draw(self.rules.sampling, len(tokens), changed)
 

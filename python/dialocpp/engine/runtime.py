@@ -40,8 +40,8 @@ class Runtime:
         """ValueError for a model that ranks replies: it has no token to choose."""
         if self.ranks:
             raise ValueError(
-                f"{self.name} ranks replies, it does not write them; use Model.rank, and for the conversation a "
-                "language model such as microsoft/DialoGPT-small."
+                f"expected a model that writes, found {self.name}, which ranks replies; use Model.rank, and for the "
+                "conversation a language model such as microsoft/DialoGPT-small"
             )
 
     def new_sequence(self) -> _core.Sequence:

@@ -68,8 +68,8 @@ class Scheduler:
                 raise CancelledJobError
             if self._stepping:  # by this thread: the lock is reentrant
                 raise RuntimeError(
-                    "A function that a step calls, such as a logits_processor, cannot run the same model; "
-                    "use model.logits() or another Model in it."
+                    "expected no step of this model inside a function that a step calls, such as a logits_processor, "
+                    "found one; use model.logits() or another Model in it"
                 )
             self._stepping = True
             try:

@@ -24,11 +24,10 @@ class ReplyText:
         return self._stops.push(self._stream.flush(unfinished=False)) + self._stops.flush()
 
 
-# So few tokens are decoded whole: that costs no more than to choose a part of them.
-_FEW = 64
+_FIRST_LOOK = 16  # tokens; most often their text is long enough
 # Characters at either end of a part that may read differently in the whole: half a character, a space that a first
 # token loses, what `clean_up` replaces.
-_MARGIN = 32
+_MARGIN = 16
 
 
 class ReplyEnd:
@@ -46,21 +45,20 @@ class ReplyEnd:
 
     def __call__(self, generated: Sequence[int]) -> bool:
         """Of the reply so far, end-of-text included."""
-        if len(generated) <= _FEW:
-            return self._holds(self._text(generated))
-        start = self._start(generated)
-        # A run of byte tokens (SentencePiece's byte fallback) that begins in the middle of a character is no text at
-        # all, so the next places are tried too: one of four is the beginning of a character.
-        near = any(self._holds(self._text(generated[max(0, start - back) :])) for back in range(min(start, 3) + 1))
-        return near and self._holds(self._text(generated))
+        return self._holds(self._ending(generated)) and self._holds(self._text(generated))
 
-    def _start(self, generated: Sequence[int]) -> int:
-        """Where the tokens begin whose text has room for a stop string that the last of them completes."""
+    def _ending(self, generated: Sequence[int]) -> str:
+        """The text of so many last tokens that it has room for a stop string which the last of them completes."""
         room = self._longest + len(self._text(generated[-1:])) + _MARGIN
-        count = room
-        while count < len(generated) and len(self._text(generated[-count:])) < room:
+        count = _FIRST_LOOK
+        while count < len(generated):
+            text = self._text(generated[-count:])
+            # A run of byte tokens (SentencePiece's byte fallback) that is cut in the middle of a character is nothing
+            # but U+FFFD: that is no text in which to look.
+            if len(text) - text.count("\ufffd") >= room:
+                return text
             count *= 2
-        return max(0, len(generated) - count)
+        return self._text(generated)
 
     def _text(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)

@@ -1,22 +1,21 @@
-"""Scores, log-probabilities, stop strings, deadlines, hooks: what one can ask beside the next token."""
+"""Does a reply end, tell its log-probabilities and ask its caller's function as its rules say, in whatever company?"""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from dialocpp import Model
+from dialocpp import GenerationConfig, Model
 from dialocpp.engine.job import Prefill
-from dialocpp.engine.scoring import Scoring, score_after, score_texts
-from dialocpp.text.stop_strings import StopStrings, cut
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from dialocpp.engine.request import RUN_AHEAD, Request
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from small_models import gpt2_config, random_gpt2
+from sentences import one_sentence
 
 EOS = 300
+PROMPTS = ["Hello!<|endoftext|>", "Do you like music?<|endoftext|>", "What now?<|endoftext|>"]
 
 
 @pytest.fixture(scope="module", params=["float32", "int8"])
@@ -25,64 +24,12 @@ def model(request: pytest.FixtureRequest, wide_folder: Path) -> Model:
 
 
 @pytest.fixture(scope="module")
-def long_model(save_folder: Any) -> Model:
-    sizes = {"vocab_size": 97, "n_positions": 1000, "n_embd": 40, "n_layer": 2, "n_head": 5}
-    return Model.from_pretrained(save_folder(random_gpt2(gpt2_config(**sizes))), dtype="float32")
+def bundled() -> Model:
+    return Model.from_pretrained()
 
 
 def ids(count: int, seed: int = 0, vocab: int = EOS) -> list[int]:
     return np.random.default_rng(seed).integers(0, vocab, count).tolist()
-
-
-# Scores: the same bits, however they are come by.
-
-
-@pytest.mark.parametrize(("prefix", "scored"), [(1, 1), (1, 159), (31, 2), (32, 33), (100, 1), (5, 60)])
-def test_a_score_is_what_logprobs_gives(model: Model, prefix: int, scored: int) -> None:
-    text = ids(prefix + scored, seed=prefix)
-    expected = model.logprobs(text)[-scored:].tolist()
-    assert score_texts(model.runtime, [(text[:prefix], text[prefix:])]) == [expected]
-    assert score_after(model.runtime, text[:prefix], [text[prefix:], text[prefix:-1] or text[prefix:]])[0] == expected
-
-
-@pytest.mark.parametrize("prefix", [1, 100, 255, 256, 257, 400])
-def test_a_long_text_is_scored_in_pieces(long_model: Model, prefix: int) -> None:
-    text = ids(1000, seed=prefix, vocab=96)
-    expected = long_model.logprobs(text)[prefix - 1 :].tolist()
-    assert score_texts(long_model.runtime, [(text[:prefix], text[prefix:])]) == [expected]
-
-
-def test_many_scores_share_steps_and_the_prefix(model: Model) -> None:
-    prefix, replies = ids(40), [ids(n, seed=n) for n in range(1, 17)]
-    together = score_after(model.runtime, prefix, replies)
-    assert together == [score_after(model.runtime, prefix, [reply])[0] for reply in replies]
-    assert model.kv_bytes_in_use == 0
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 30), st.integers(1, 40))
-def test_any_budget_scores_the_same(
-    long_model: Model, budgets: list[int], prefix: int, scored: int
-) -> None:
-    text = ids(prefix + scored, vocab=96)
-    job, engine = Scoring(long_model.runtime.new_sequence(), text, scored), long_model.runtime.engine
-    job.begin()
-    for budget in [*budgets, *[2] * 100]:
-        if job.done:
-            break
-        work = job.plan(budget)
-        assert 1 <= len(work[0]) <= max(budget, 2)
-        job.commit(engine.step(work))
-    assert job.logprobs == long_model.logprobs(text)[-scored:].tolist()
-
-
-def test_replies_are_scored_in_one_batch(model: Model) -> None:
-    context, replies = ["hello there", "hi"], ["how are you", "", "a longer one than the others"]
-    together = model.score_replies(context, replies)
-    for reply, score in zip(replies, together, strict=True):
-        alone = model.score(context, reply)
-        assert (alone.token_ids, alone.logprobs.tolist()) == (score.token_ids, score.logprobs.tolist())
-    assert model.score_replies(context, []) == []
 
 
 def test_a_reading_is_what_the_next_job_need_not_read(model: Model) -> None:
@@ -92,9 +39,6 @@ def test_a_reading_is_what_the_next_job_need_not_read(model: Model) -> None:
     reading = Prefill(sequence, prompt[:20] + ids(9, seed=4))
     model.runtime.run([reading])
     assert (reading.cached_tokens, len(sequence)) == (20, 29)
-
-
-# Log-probabilities of what was chosen: of the model itself, before the rules.
 
 
 @pytest.mark.parametrize("rules", [{}, {"do_sample": True, "seed": 3, "temperature": 0.7, "repetition_penalty": 1.3}])
@@ -113,9 +57,6 @@ def test_logprobs_are_those_before_the_rules(model: Model, rules: dict[str, Any]
     assert plain.token_ids == reply.token_ids and plain.logprobs == ()
 
 
-# Several on one prompt
-
-
 def test_sequences_of_one_prompt_are_those_of_their_seeds(model: Model) -> None:
     prompts = [ids(40), ids(7, seed=1)]
     rules: dict[str, Any] = {"do_sample": True, "top_k": 20, "max_new_tokens": 12}
@@ -125,9 +66,6 @@ def test_sequences_of_one_prompt_are_those_of_their_seeds(model: Model) -> None:
     assert [g.seed for g in together] == list(range(10, 16))
     assert len({g.token_ids for g in together[:3]}) > 1
     assert model.kv_bytes_in_use == 0
-
-
-# Stop strings
 
 
 def test_a_stop_string_ends_the_reply_and_is_not_part_of_it(model: Model) -> None:
@@ -169,28 +107,6 @@ def test_stop_strings_are_those_of_transformers(wide_folder: Path) -> None:
     assert stopped >= 5
 
 
-@given(st.text("abc", max_size=30), st.lists(st.text("abc", min_size=1, max_size=4), max_size=3), st.data())
-def test_pieces_are_cut_where_the_whole_is(text: str, strings: list[str], data: st.DataObject) -> None:
-    def before_the_first(come: str) -> str:
-        return come[: min((come.find(s) for s in strings if s in come), default=len(come))]
-
-    assert cut(text, strings) == before_the_first(text)
-    stops, shown, come = StopStrings(strings), "", ""
-    while come != text and not stops.found:  # the text ends with the piece that completes a stop string
-        size = data.draw(st.integers(1, len(text) - len(come)))
-        shown += stops.push(text[len(come) : len(come) + size])
-        come = text[: len(come) + size]
-        assert before_the_first(come).startswith(shown), "nothing is shown that would have to be taken back"
-        assert stops.found == any(s in come for s in strings)
-        held = len(come) - len(shown)
-        assert stops.found or held < max(map(len, strings), default=1), "no more is held back than can matter"
-    assert stops.push(text[len(come) :]) == "" if stops.found else come == text
-    assert shown + stops.flush() == before_the_first(come)
-
-
-# Deadlines
-
-
 def test_a_deadline_ends_a_reply_after_a_token(model: Model) -> None:
     reply = model.generate(ids(9), max_new_tokens=50, min_new_tokens=50, max_time=0.0)[0]
     assert (reply.finish_reason, len(reply.token_ids)) == ("max_time", 1)
@@ -198,9 +114,6 @@ def test_a_deadline_ends_a_reply_after_a_token(model: Model) -> None:
     rules = {"max_new_tokens": 50, "min_new_tokens": 50, "max_time": 0.0}
     beams = model.generate(ids(9), num_beams=3, num_return_sequences=3, **rules)
     assert [(len(b.token_ids), b.finish_reason) for b in beams] == [(1, "max_time")] * 3
-
-
-# A function on the logits
 
 
 def test_a_logits_processor_sees_what_the_rules_left_and_has_the_last_word(model: Model) -> None:
@@ -234,7 +147,69 @@ def test_an_error_in_a_logits_processor_is_the_callers_alone(model: Model) -> No
 
     with pytest.raises(LookupError, match="mine"):
         model.generate(ids(9), logits_processor=broken)
-    with pytest.raises(ValueError, match=r"logits_processor must give .*\(301,\).*\(3,\)"):
+    with pytest.raises(ValueError, match=r"expected .*\(301,\) from logits_processor.*\(3,\)"):
         model.generate(ids(9), logits_processor=lambda t, logits: logits[:3])
     assert model.kv_bytes_in_use == 0
     assert model.generate(ids(9), max_new_tokens=3)[0].token_ids
+
+
+@pytest.mark.parametrize("arguments", [{}, {"do_sample": True, "num_return_sequences": 2, "seed": 1}])
+def test_a_batch_stays_together_to_its_end(
+    bundled: Model, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
+) -> None:
+    sizes: list[int] = []
+    engine = bundled.runtime.engine
+
+    class Counting:
+        def step(self, work: Any) -> Any:
+            sizes.append(len(work))
+            return engine.step(work)
+
+    monkeypatch.setattr(bundled.runtime.scheduler, "engine", Counting())
+    length = 2 * RUN_AHEAD + 5
+    replies = bundled.generate(PROMPTS, max_new_tokens=length, min_new_tokens=length, **arguments)
+    assert sizes[-length:] == [len(replies)] * length
+
+
+def test_a_hook_that_runs_the_same_model_is_told_so(bundled: Model) -> None:
+    def hook(tokens: list[int], logits: Any) -> None:
+        bundled.generate([1, 2, 3], max_new_tokens=1)
+
+    with one_sentence(RuntimeError, "another Model in it"):
+        bundled.generate([5], logits_processor=hook)
+    plain = bundled.generate([5], max_new_tokens=4)[0].token_ids
+    looked = bundled.generate([5], max_new_tokens=4, logits_processor=lambda ids, row: bundled.logits(ids)[-1])
+    assert looked[0].token_ids == plain
+
+
+def test_a_hook_must_not_force_by_infinity(bundled: Model) -> None:
+    def hook(tokens: list[int], logits: Any) -> None:
+        logits[9] = np.inf
+
+    with one_sentence(ValueError, "to force a token, ban the others"):
+        bundled.generate([5], logits_processor=hook)
+
+
+def test_a_plan_that_fails_is_its_owners_alone(bundled: Model) -> None:
+    runtime, config = bundled.runtime, GenerationConfig(max_new_tokens=9)
+
+    def request(prompt: list[int]) -> Request:
+        return runtime.request(runtime.new_sequence(), prompt, config, seed=3, penalty_start=0)
+
+    expected = request([5, 6])
+    runtime.run([expected])
+    broken, fine = request([7]), request([5, 6])
+    broken.rules = dataclasses.replace(broken.rules, bans=lambda generated: [1 // 0])
+    with runtime.running([broken, fine]) as scheduler:
+        scheduler.finish(fine)
+        assert fine.generated == expected.generated
+        with pytest.raises(ZeroDivisionError):
+            scheduler.next_token(broken)
+
+
+@pytest.mark.parametrize("eos", [-1, 2**31 - 1, [2**31 - 1, 3]])
+def test_the_end_is_a_token_of_the_vocabulary(bundled: Model, eos: Any) -> None:
+    everything = list(range(bundled.config.vocab_size))
+    for more in ({"top_logprobs": 0}, {"do_sample": True}):
+        reply = bundled.generate([5], eos_token_id=eos, suppress_tokens=everything, max_new_tokens=3, **more)[0]
+        assert set(reply.token_ids) <= {0, 3}
