@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import warnings
 from typing import Any
 
 import click
@@ -14,7 +17,7 @@ from .chat import chat
 from .evaluate import evaluate
 from .generate import generate
 from .info import info
-from .output import sentence
+from .output import drop_output, prepare_streams, sentence, show_warning
 from .pull import pull
 from .quantize import quantize
 from .score import score
@@ -22,6 +25,29 @@ from .score import score
 
 class _Commands(click.Group):
     """A user's mistake ends in one sentence and exit code 1 (click's usage errors: 2), Ctrl-C in 130."""
+
+    def main(self, *arguments: Any, **named: Any) -> Any:
+        prepare_streams()
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            try:
+                return super().main(*arguments, **named)
+            except SystemExit as end:
+                self._end(end.code)
+            except OSError as error:  # click itself could not write
+                self._end(1, error)
+
+    def _end(self, status: Any, error: OSError | None = None) -> None:
+        """Leave with this status; what was to be written and is lost is an error as well."""
+        try:
+            sys.stdout.flush()
+        except OSError as lost:
+            status, error = status or 1, error or lost
+        with contextlib.suppress(OSError, ValueError):
+            if error is not None and not isinstance(error, BrokenPipeError):
+                click.echo(f"Error: {sentence(error)}", err=True)
+        drop_output()
+        sys.exit(status)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

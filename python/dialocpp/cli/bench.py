@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,8 @@ from dialocpp.checkpoint import export_checkpoint
 from dialocpp.checkpoint.own_files.user_cache import cache_root
 from dialocpp.model import Model
 
+from .output import console, json_line
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -44,9 +45,9 @@ class _Setting:
         roofs = measure_roofs(self.model.num_threads)
         content = report(kind, self.model, result, roofs, peak_rss, prefill)
         if self.as_json:
-            click.echo(json.dumps(content))
+            json_line(content)
         else:
-            show(content, Console())
+            show(content, console)
 
 
 def _model_options(command: Command) -> Command:
@@ -54,8 +55,8 @@ def _model_options(command: Command) -> Command:
         click.argument("model", required=False),
         click.option("--shape", type=click.Choice(list(SHAPES)), help="Random weights instead."),
         click.option("--dtype", default="auto", show_default=True, help="float32, int8, ..."),
-        click.option("--threads", type=click.IntRange(1), help="Default: the physical cores."),
-        click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Measured runs."),
+        click.option("--threads", type=click.IntRange(1, 1024), help="Default: the physical cores."),
+        click.option("--runs", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Measured runs."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table."),
     ]
     for option in reversed(options):
@@ -73,9 +74,9 @@ def bench() -> None:
 
 @bench.command()
 @_model_options
-@click.option("--prompt-tokens", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--new-tokens", type=click.IntRange(2), default=128, show_default=True)
-@click.option("--prefill-tokens", type=click.IntRange(1), default=512, show_default=True)
+@click.option("--prompt-tokens", type=click.IntRange(1, 1 << 20), default=32, show_default=True)
+@click.option("--new-tokens", type=click.IntRange(2, 1 << 20), default=128, show_default=True)
+@click.option("--prefill-tokens", type=click.IntRange(1, 1 << 20), default=512, show_default=True)
 def latency(
     prompt_tokens: int, new_tokens: int, prefill_tokens: int, runs: int, as_json: bool, **model: Any
 ) -> None:
@@ -90,9 +91,9 @@ def latency(
 
 @bench.command()
 @_model_options
-@click.option("--sequences", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--prompt-tokens", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--new-tokens", type=click.IntRange(2), default=64, show_default=True)
+@click.option("--sequences", type=click.IntRange(1, 4096), default=16, show_default=True)
+@click.option("--prompt-tokens", type=click.IntRange(1, 1 << 20), default=32, show_default=True)
+@click.option("--new-tokens", type=click.IntRange(2, 1 << 20), default=64, show_default=True)
 def throughput(
     sequences: int, prompt_tokens: int, new_tokens: int, runs: int, as_json: bool, **model: Any
 ) -> None:
@@ -106,9 +107,9 @@ def throughput(
 
 @bench.command()
 @_model_options
-@click.option("--turns", type=click.IntRange(3), default=20, show_default=True)
-@click.option("--message-tokens", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--reply-tokens", type=click.IntRange(2), default=20, show_default=True)
+@click.option("--turns", type=click.IntRange(3, 10_000), default=20, show_default=True)
+@click.option("--message-tokens", type=click.IntRange(1, 1 << 20), default=12, show_default=True)
+@click.option("--reply-tokens", type=click.IntRange(2, 1 << 20), default=20, show_default=True)
 def chat(turns: int, message_tokens: int, reply_tokens: int, runs: int, as_json: bool, **model: Any) -> None:
     """One long conversation: does the time to the first token grow with its turns?"""
     setting = _Setting(_load(**model), as_json)

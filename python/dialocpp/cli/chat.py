@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from dialocpp.chat.presets import PRESETS
 from dialocpp.chat.reply_stream import ReplyStream
@@ -15,11 +15,10 @@ from dialocpp.chat.session import ChatSession
 from dialocpp.checkpoint import Source
 from dialocpp.decoding.generation_config import override
 from dialocpp.errors import DialocppError
-from dialocpp.prompt.formats import AUTO, FORMATS, TEMPLATE
 
-from .line_input import read_line, styled
-from .options import Machine, generation_options, machine_options, source_options
-from .output import console, notes, sentence, tolerant_streams
+from .line_input import checked_text, lines, read_line, styled
+from .options import ChatFormatName, Machine, generation_options, machine_options, source_options
+from .output import console, notes, sentence, write
 from .slash import USER_ERRORS, Conversation, run
 
 _DEMO = (
@@ -42,8 +41,8 @@ _DEMO = (
 @click.option(
     "--format",
     "chat_format",
-    type=click.Choice([AUTO, *FORMATS, TEMPLATE]),
-    help="How turns are laid out; auto: by the model's files.",
+    type=ChatFormatName(),
+    help="How turns are laid out; auto: by the model's files; module:function for one of your own.",
 )
 @generation_options
 @machine_options
@@ -57,8 +56,10 @@ def chat(
     **settings: Any,
 ) -> None:
     """Talk to MODEL; /help lists what else can be said. With a pipe on stdin, each line is a message."""
-    tolerant_streams()
     given = {name: value for name, value in settings.items() if value not in (None, ())}
+    for name in ("persona", "reply_filter"):
+        if name in given:
+            given[name] = tuple(map(checked_text, given[name]))
     session = _session(model, saved, generation, machine, source, given)
     if model is None:
         notes.print(_DEMO, style="dim")
@@ -78,7 +79,7 @@ def _session(
     settings: dict[str, Any],
 ) -> ChatSession:
     seed = generation.pop("seed", None)
-    if saved is not None and (more := settings.keys() - {"reverse"}):
+    if saved is not None and (more := settings.keys() - {"reverse", "chat_format"}):
         raise click.UsageError(f"--load goes on under the saved settings, but {min(more)} is given; leave one out.")
     loaded = machine.load(model, source)
     if "reverse" in settings:
@@ -113,8 +114,8 @@ def _prepare(conversation: Conversation) -> None:
 
 def _through_pipe(conversation: Conversation) -> None:
     """Until the pipe ends or /exit. Only replies, and what a command asks for, go to stdout."""
-    for line in sys.stdin:
-        _answer(conversation, line.rstrip("\r\n"))
+    for line in lines(sys.stdin):
+        _answer(conversation, line)
         if conversation.over:
             return
 
@@ -125,10 +126,10 @@ def _answer(conversation: Conversation, line: str) -> None:
         if line.startswith("/"):
             run(conversation, line)
         else:
-            conversation.say(conversation.session.stream(line))
+            conversation.say(conversation.session.stream(checked_text(line)))
     except USER_ERRORS as error:
         sys.stdout.flush()
-        notes.print(f"[red]{escape(sentence(error))}[/]")
+        notes.print(Text(sentence(error), "red"))
 
 
 def _speak_at_terminal(stream: ReplyStream) -> None:
@@ -141,10 +142,8 @@ def _speak(stream: ReplyStream) -> None:
     try:
         with stream:
             for piece in stream:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+                write(piece)
     except KeyboardInterrupt:
         pass
     finally:
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+        write("\n")

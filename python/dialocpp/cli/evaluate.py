@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from dialocpp.checkpoint import Source
 from dialocpp.errors import DialocppError
@@ -23,7 +24,7 @@ from dialocpp.model import Model
 
 from .grading import grade
 from .options import Machine, machine_options, source_options
-from .output import facts, json_line, tolerant_streams
+from .output import facts, json_line, notes, write
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -76,14 +77,13 @@ def evaluate(
 
     FILE is a .jsonl[.xz] of {"turns": [...]}, or one text a line; without one, a small sample is read.
     """
-    tolerant_streams()
     form = "json" if as_json else form
     if hypotheses is None and references:
         raise click.UsageError("expected --hypotheses with --references, found none; give the replies' file.")
     if hypotheses is not None:
         if files or model or conversations or against:
             raise click.UsageError("expected --hypotheses or a model with its files, found both; give one of them.")
-        click.echo(_written(hypotheses, references, form, **rest))
+        write(_written(hypotheses, references, form, **rest) + "\n")
     elif against or grades:
         _grade(model, against, source, machine, files, grades, rest["limit"])
     elif conversations:
@@ -118,7 +118,7 @@ def _written(
 def _meteor(said: list[str], expected: list[list[str]]) -> dict[str, Value]:
     lacking = missing()
     if lacking:
-        click.echo(lacking, err=True)
+        notes.print(Text(lacking))
         return {}
     return {"METEOR": Value(meteor(said, expected), None)}
 

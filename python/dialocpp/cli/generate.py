@@ -10,8 +10,9 @@ import click
 
 from dialocpp.checkpoint import Source
 
+from .line_input import checked_text, lines
 from .options import Machine, generation_options, machine_options, source_options
-from .output import json_line, tolerant_streams
+from .output import json_line, write
 
 
 @click.command()
@@ -35,14 +36,16 @@ def generate(
     model's end-of-text, as in "How are you?<|endoftext|>". All prompts run together, and each gets what it
     would get alone.
     """
-    tolerant_streams()
     if not prompts:
         if sys.stdin.isatty():
             raise click.UsageError("Give at least one PROMPT, or prompts on stdin, one a line.")
-        prompts = tuple(line.rstrip("\r\n") for line in sys.stdin)
+        prompts = tuple(lines(sys.stdin))
+        if not prompts:
+            raise ValueError("expected prompts on stdin, one a line, found none; write one")
+    prompts = tuple(map(checked_text, prompts))
     loaded = machine.load(model, source)
     for prompt, result in zip(prompts, loaded.generate(list(prompts), **generation), strict=True):
         if as_json:
             json_line({"prompt": prompt} | dataclasses.asdict(result))
         else:
-            click.echo(result.text)
+            write(result.text + "\n")

@@ -9,7 +9,7 @@ import click
 from dialocpp.evaluation.comparison import pairs, read_grades, wins, write_grade
 from dialocpp.model import Model
 
-from .output import facts
+from .output import facts, write
 
 _HELP = "1 or 2: that reply is better; =: neither; q: go on another time"
 
@@ -17,9 +17,9 @@ _HELP = "1 or 2: that reply is better; =: neither; q: go on another time"
 def grade(model: Model, against: Model, names: tuple[str, str], messages: dict[int, str], path: Path) -> None:
     """Show pair after pair until `q`, the end of stdin or the last message; write each grade to `path`."""
     grades = read_grades(path, names)
-    click.echo(_HELP)
+    write(_HELP + "\n")
     for pair in pairs(model, against, {number: text for number, text in messages.items() if number not in grades}):
-        click.echo(f"\n> {pair.message}\n1  {pair.shown[0]}\n2  {pair.shown[1]}")
+        write(f"\n> {pair.message}\n1  {pair.shown[0]}\n2  {pair.shown[1]}\n")
         try:
             choice = click.prompt("better", type=click.Choice(["1", "2", "=", "q"]), show_choices=False)
         except click.Abort:
@@ -30,7 +30,7 @@ def grade(model: Model, against: Model, names: tuple[str, str], messages: dict[i
         write_grade(path, pair, grades[pair.number], names)
     counted = wins(grades)
     share, low, high = counted.share()
-    click.echo()
+    write("\n")
     facts(
         [
             (names[0], f"{counted.model} better"),

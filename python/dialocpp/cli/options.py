@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +15,9 @@ import click
 
 from dialocpp.checkpoint import Source, load_checkpoint
 from dialocpp.checkpoint.packed.pack import DTYPES
+from dialocpp.errors import brief
 from dialocpp.model import Model
+from dialocpp.prompt.formats import AUTO, FORMATS, TEMPLATE
 
 Command = Callable[..., Any]
 
@@ -96,13 +101,49 @@ def generation_options(command: Command) -> Command:
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """`key=value` as a generation argument; the value is a number, true, false, none or a list of numbers."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ValueError(f"expected key=value such as temperature=0.7, found {text!r}.")
+    """`key=value` as a generation argument; the value is JSON, with true, false and none in any case."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not key:
+        raise ValueError(f"expected key=value such as temperature=0.7, found {brief(text)}; type it so")
+    words = {"true": True, "false": False, "none": None, "null": None}
     try:
-        return {key.strip(): json.loads(value.strip().lower().replace("none", "null"))}
-    except ValueError:
+        return {key: words[value.lower()] if value.lower() in words else json.loads(value)}
+    except (ValueError, RecursionError):
         raise ValueError(
-            f"expected {key.strip()} to be a number, true, false or none, found {value.strip()!r}."
+            f"expected {key if len(key) < 80 else brief(key)} to be a number, true, false, none, or a text or list in "
+            f'JSON such as ["Bot:"], found {brief(value)}; type it so'
         ) from None
+
+
+class ChatFormatName(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
+    """A chat format by its name, or a function of the user's own as module:function."""
+
+    name = "format"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join((AUTO, *FORMATS, TEMPLATE))}|MODULE:FUNCTION]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        known = (AUTO, *FORMATS, TEMPLATE)
+        module, colon, function = value.partition(":")
+        if not colon:
+            if value not in known:
+                self.fail(f"expected one of {', '.join(known)}, or module:function, found {brief(value)}; name one")
+            return value
+        try:
+            found = getattr(_imported(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            self.fail(f"expected a module and a function in it, found {brief(value)} ({error}); check both names")
+        if not callable(found):
+            self.fail(f"expected a function, found {brief(value)}, which is {type(found).__name__}; name another")
+        return found
+
+
+def _imported(module: str) -> Any:
+    """A module, also one of the folder one is in. That comes last: none there takes the place of an installed one."""
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds texts
+    sys.path.append(here)
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.remove(here)

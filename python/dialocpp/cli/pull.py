@@ -9,6 +9,7 @@ import click
 from dialocpp.checkpoint import Source, load_checkpoint
 
 from .options import source_options
+from .output import write
 
 
 @click.command()
@@ -19,4 +20,4 @@ def pull(model: str, source: Source) -> None:
 
     After that it starts at once, also without a network.
     """
-    click.echo(load_checkpoint(replace(source, name=model)).folder)
+    write(f"{load_checkpoint(replace(source, name=model)).folder}\n")

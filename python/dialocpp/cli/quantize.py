@@ -17,7 +17,7 @@ from dialocpp.model import Model
 from dialocpp.text.tokenizer import Tokenizer
 
 from .options import Machine, source_options
-from .output import console, facts, heading, size
+from .output import console, facts, heading, size, write
 
 _SPEED_TOKENS = 64
 _SPEED_RUNS = 3
@@ -60,7 +60,7 @@ def quantize(
         raise click.UsageError("--text, --limit and --threads belong to --report.")
     folder = export_checkpoint(replace(source, name=model), out)
     total = sum(path.stat().st_size for path in folder.iterdir())
-    click.echo(f"{folder} holds {model} as int8, {size(total)} in all; use it by: dialocpp chat {folder}")
+    write(f"{folder} holds {model} as int8, {size(total)} in all; use it by: dialocpp chat {folder}\n")
     if report:
         console.print()
         _report(model, folder, files, limit, threads, source)

@@ -7,8 +7,9 @@ from rich.table import Table
 
 from dialocpp.checkpoint import Source
 
+from .line_input import checked_text
 from .options import Machine, machine_options, source_options
-from .output import console, facts, json_line, tolerant_streams
+from .output import console, facts, json_line
 
 
 @click.command()
@@ -32,9 +33,8 @@ def score(
 
     Prints log P (natural logarithm) of each token, end-of-text included, and the perplexity.
     """
-    tolerant_streams()
     loaded = machine.load(model, source)
-    result = loaded.score(context, reply)
+    result = loaded.score([checked_text(turn) for turn in context], checked_text(reply))
     tokens = [loaded.tokenizer.decode([id_]) for id_ in result.token_ids]
     if as_json:
         json_line(

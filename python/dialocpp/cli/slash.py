@@ -14,13 +14,13 @@ from dialocpp.chat.reply import Reply
 from dialocpp.chat.reply_stream import ReplyStream
 from dialocpp.chat.session import ChatSession
 from dialocpp.decoding.generation_config import override
-from dialocpp.errors import DialocppError
+from dialocpp.errors import DialocppError, brief
 
 from .options import parse_setting
-from .output import console, facts, size
+from .output import facts, shown, size, speaker
 
-# What one sentence answers; anything else is a fault of dialocpp and may end the program.
-USER_ERRORS = (DialocppError, ValueError, TypeError, OSError)
+# What one sentence answers. An OSError is not: it is the output that is gone, or a fault of dialocpp.
+USER_ERRORS = (DialocppError, ValueError, TypeError)
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Conversation:
 
     def note(self, text: str) -> None:
         """A remark that is not part of the conversation."""
-        self.notes.print(Text(text, "dim"))
+        self.notes.print(Text(shown(text, self.notes), "dim"))
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def run(conversation: Conversation, line: str) -> None:
     if command is None:
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "/help lists them"
-        raise ValueError(f"expected a command, found {name}; {hint}")
+        raise ValueError(f"expected a command, found {brief(name) if len(name) > 80 else name}; {hint}")
     argument = argument.strip()
     if bool(argument) > bool(command.argument):
-        raise ValueError(f"expected nothing after {name}, found {argument!r}; leave it out")
+        raise ValueError(f"expected nothing after {name}, found {brief(argument)}; leave it out")
     if command.argument and not argument:
         raise ValueError(f"expected {command.argument} after {name}, found nothing; type {name} {command.argument}")
     command.run(conversation, argument)
@@ -80,14 +80,14 @@ def _regen(conversation: Conversation, _: str) -> None:
 def _history(conversation: Conversation, _: str) -> None:
     names = {"user": ("you> ", "bold cyan"), "assistant": ("bot> ", "bold green")}
     for turn in conversation.session.history:
-        console.print(Text.assemble(names[turn["role"]], turn["content"]))
+        speaker(*names[turn["role"]], turn["content"])
 
 
 def _save(conversation: Conversation, path: str) -> None:
     try:
         conversation.session.save(path)
     except OSError as error:
-        raise ValueError(f"expected a file to write, found {path}: {error.strerror}; name another") from error
+        raise ValueError(f"expected a file to write, found {path}: {error.strerror or error}; name another") from error
     conversation.note(f"Saved to {path}; go on with it by: dialocpp chat --load {path}")
 
 
@@ -131,7 +131,7 @@ def _candidates(conversation: Conversation, _: str) -> None:
     for candidate in conversation.last.candidates:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in candidate.scores.items())
         mark = candidate.rejected_because or scores or "could be given"
-        console.print(Text.assemble((f"{mark}: ", "dim"), candidate.text))
+        speaker(f"{mark}: ", "dim", candidate.text)
 
 
 def _set(conversation: Conversation, text: str) -> None:
