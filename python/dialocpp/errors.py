@@ -13,6 +13,10 @@ class CheckpointError(DialocppError):
     """A model's files are missing, damaged, unreachable, or not those of a GPT-2 that dialocpp can run."""
 
 
+class CheckpointWarning(UserWarning):
+    """A model runs, but not all that its files hold is used; the message names what is not."""
+
+
 class CacheWarning(UserWarning):
     """A model runs, but its quantised copy cannot be kept, so the next load will take as long as this one."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from . import _core
 from .checkpoint import LoadedCheckpoint, Source, load_checkpoint
 from .checkpoint.config import ModelConfig
+from .checkpoint.foreign_arguments import refuse_foreign
 from .decoding.generation_config import GREEDY, GenerationConfig, override
 from .decoding.seeds import fresh_seed
 from .engine.generate import generate
@@ -25,6 +26,12 @@ from .engine.scoring import outputs_after, score_after
 from .errors import BackendError
 from .prompt.turns import Turn, turn_ids
 from .text.tokenizer import Tokenizer
+
+# The arguments of from_pretrained beside the name.
+_LOADING = (
+    *("revision", "cache_dir", "local_files_only", "token", "subfolder", "tokenizer"),
+    *("dtype", "device", "num_threads", "kv_cache_bytes"),
+)
 
 Prompt = str | Sequence[int]
 
@@ -78,7 +85,7 @@ class Model:
         self.vocab_size = checkpoint.config.vocab_size
         self.dtype = checkpoint.dtype
         self.tokenizer = Tokenizer.from_folder(
-            checkpoint.folder, checkpoint.config.eos_token_ids, rows=checkpoint.config.vocab_size
+            checkpoint.tokenizer_folder, checkpoint.config.eos_token_ids, rows=checkpoint.config.vocab_size
         )
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
         self._checkpoint = checkpoint
@@ -109,12 +116,18 @@ class Model:
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         token: str | bool | None = None,
+        subfolder: str = "",
+        tokenizer: str | os.PathLike[str] | None = None,
         dtype: str = "auto",
         device: str = "auto",
         num_threads: int | None = None,
         kv_cache_bytes: int | None = None,
+        **foreign: Any,
     ) -> Model:
         """Load a folder, a Hub id, or for None the small model that comes with the package.
+
+        `subfolder`: where in it the model lies. `tokenizer`: the folder or Hub id of a tokenizer from elsewhere, with
+        its chat template. An argument of another library is a TypeError that says what to do instead.
 
         `dtype`: `float32`, `float16` (weights in half precision, arithmetic in float32: the same logits for a model
         that is stored in float16, as DialoGPT is, at half the memory), `int8`, or `auto`, which is int8 on a CPU.
@@ -122,8 +135,10 @@ class Model:
         this machine cannot run it.
         """
         _check_device(device)
-        source = Source(name_or_path, revision, cache_dir, local_files_only, token)
-        checkpoint = load_checkpoint(source, dtype=dtype)
+        refuse_foreign(foreign, _LOADING)
+        source = Source(name_or_path, revision, cache_dir, local_files_only, token, subfolder)
+        theirs = None if tokenizer is None else replace(source, name=tokenizer, revision=None, subfolder="")
+        checkpoint = load_checkpoint(source, dtype=dtype, tokenizer=theirs)
         return cls(checkpoint, device=device, num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
 
     @property
@@ -140,6 +155,11 @@ class Model:
     def folder(self) -> Path:
         """Where the model's files lie."""
         return self._checkpoint.folder
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer's files lie, its chat template among them."""
+        return self._checkpoint.tokenizer_folder
 
     @property
     def fingerprint(self) -> str:

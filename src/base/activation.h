@@ -3,6 +3,6 @@
 
 namespace dialo {
 
-enum class Activation { kGeluTanh, kGeluErf, kQuickGelu, kRelu, kSilu };
+enum class Activation { kGeluTanh, kGeluErf, kQuickGelu, kRelu, kSilu, kTanh };
 
 }  // namespace dialo

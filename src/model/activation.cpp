@@ -15,6 +15,8 @@ constexpr Entry kTable[] = {
     {"gelu_fast", Activation::kGeluTanh},   {"gelu_pytorch_tanh", Activation::kGeluTanh},
     {"quick_gelu", Activation::kQuickGelu}, {"relu", Activation::kRelu},
     {"silu", Activation::kSilu},            {"swish", Activation::kSilu},
+    {"tanh", Activation::kTanh},            {"gelu_python", Activation::kGeluErf},
+    {"gelu_accurate", Activation::kGeluTanh}, {"gelu_python_tanh", Activation::kGeluTanh},
 };
 
 }  // namespace

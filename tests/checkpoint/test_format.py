@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkpoints import stored_tensors
 from dialocpp.checkpoint import export_checkpoint, load_checkpoint
 from dialocpp.checkpoint.config import ModelConfig
 from dialocpp.checkpoint.files import PACKED
-from dialocpp.checkpoint.mapped import StoredTensor
 from dialocpp.checkpoint.packed.pack import Array, packed_tensors
 from dialocpp.checkpoint.packed.reader import read_packed
 from dialocpp.checkpoint.packed.writer import write_packed
@@ -29,8 +29,7 @@ def dtype(request: pytest.FixtureRequest) -> str:
 
 def pack(gpt2: Gpt2, dtype: str) -> tuple[ModelConfig, list[tuple[str, Array]]]:
     config = ModelConfig.from_dict(gpt2.config)
-    source = {name: StoredTensor("F32", tensor.shape, tensor) for name, tensor in gpt2.tensors.items()}
-    return config, list(packed_tensors(config, source, dtype))
+    return config, list(packed_tensors(config, stored_tensors(gpt2), dtype))
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import entries, stored, unpacked_f32, unpacked_i8, write_folder
+from checkpoints import entries, stored, stored_tensors, unpacked_f32, unpacked_i8, write_folder
 from dialocpp import _core
 from dialocpp.checkpoint.config import ModelConfig
 from dialocpp.checkpoint.files import weight_files
-from dialocpp.checkpoint.mapped import StoredTensor
 from dialocpp.checkpoint.packed.folding import fold_scales
 from dialocpp.checkpoint.packed.pack import Array, packed_table, packed_tensors, pad_lanes
 from dialocpp.checkpoint.source import read_source
@@ -23,12 +22,8 @@ def untied() -> Gpt2:
     return random_gpt2(gpt2_config(tie_word_embeddings=False, n_inner=50), seed=3)
 
 
-def source_of(gpt2: Gpt2) -> dict[str, StoredTensor]:
-    return {name: StoredTensor("F32", tensor.shape, tensor) for name, tensor in gpt2.tensors.items()}
-
-
 def packed(gpt2: Gpt2, dtype: str) -> dict[str, Array]:
-    return dict(packed_tensors(ModelConfig.from_dict(gpt2.config), source_of(gpt2), dtype))
+    return dict(packed_tensors(ModelConfig.from_dict(gpt2.config), stored_tensors(gpt2), dtype))
 
 
 def specs(gpt2: Gpt2) -> list[_core.TensorSpec]:
@@ -47,7 +42,7 @@ def linears(gpt2: Gpt2) -> list[tuple[str, np.ndarray]]:
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_the_table_says_what_is_yielded(untied: Gpt2, dtype: str) -> None:
     config = ModelConfig.from_dict(untied.config)
-    arrays = list(packed_tensors(config, source_of(untied), dtype))
+    arrays = list(packed_tensors(config, stored_tensors(untied), dtype))
     table = packed_table(config, dtype)
     assert [name for name, _ in arrays] == list(table)
     for name, array in arrays:

@@ -10,9 +10,10 @@ import pytest
 from checkpoints import Stored, entries, stored, stored_bf16, write_folder, write_safetensors, write_shards
 from dialocpp.checkpoint.config import ModelConfig
 from dialocpp.checkpoint.files import shard_names, weight_files
-from dialocpp.checkpoint.mapped import StoredTensor, map_safetensors
+from dialocpp.checkpoint.mapped import map_safetensors
 from dialocpp.checkpoint.source import read_source
-from dialocpp.errors import CheckpointError
+from dialocpp.checkpoint.stored_tensor import StoredTensor
+from dialocpp.errors import CheckpointError, CheckpointWarning
 from small_models import Gpt2, gpt2_config, random_gpt2
 
 
@@ -91,23 +92,23 @@ def test_untied_head_is_kept(tmp_path: Path) -> None:
 def test_head_that_is_tied_in_the_config_only(tmp_path: Path, tiny: Gpt2) -> None:
     head = {"lm_head.weight": stored(tiny.tensors["wte.weight"] + 1)}
     folder = write_folder(tmp_path, tiny.config, entries(tiny) | head)
-    with pytest.raises(
-        CheckpointError, match=r'lm_head.weight to equal wte.weight.*"tie_word_embeddings": false'
-    ):
-        read(folder)
+    with pytest.warns(CheckpointWarning, match=r'lm_head.weight to equal wte.weight.*"tie_word_embeddings" to false'):
+        config, tensors = read(folder)
+    assert not config.tie_word_embeddings
+    np.testing.assert_array_equal(tensors["lm_head.weight"].float32(), tiny.tensors["wte.weight"] + 1)
 
 
 def test_everything_wrong_is_in_one_error(tmp_path: Path, tiny: Gpt2) -> None:
     tensors = entries(tiny)
     del tensors["transformer.ln_f.bias"], tensors["transformer.h.1.ln_1.weight"]
-    tensors["score.weight"] = stored(np.ones((1, 40), np.float32))
+    tensors["transformer.h.0.adapter.weight"] = stored(np.ones((1, 40), np.float32))
     tensors["transformer.wpe.weight"] = stored(np.ones((65, 40), np.float32))
     tensors["transformer.ln_f.weight"] = stored(np.ones(40, np.int64))
     with pytest.raises(CheckpointError) as caught:
         read(write_folder(tmp_path, tiny.config, tensors))
     message = str(caught.value)
     assert "2 missing: h.1.ln_1.weight (40,), ln_f.bias (40,)" in message
-    assert "1 surplus: score.weight (1, 40)" in message
+    assert "1 surplus: h.0.adapter.weight (1, 40)" in message
     assert "1 misshaped: wpe.weight (expected (64, 40), found (65, 40))" in message
     assert "1 of a type other than F32, F16, BF16, F64: ln_f.weight I64" in message
     assert message.endswith("; use the config.json that belongs to these weights")
@@ -185,6 +186,7 @@ def test_file_cut_short(tmp_path: Path, tiny: Gpt2, length: int) -> None:
         (1 << 62).to_bytes(8, "little") + b"{}",
         (4).to_bytes(8, "little") + b"null",
         (2).to_bytes(8, "little") + b"{}" + b"data that no tensor owns",
+        (1_000_000).to_bytes(8, "little") + b'{"a":' + b"[" * 999_995,
     ],
 )
 def test_file_of_another_kind(tmp_path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dialocpp.checkpoint.torch_files.pickle_machine import MAX_INSTRUCTIONS, MAX_MARKS
-from dialocpp.checkpoint.torch_files.torch_file import map_torch
+from dialocpp.checkpoint.torch_files.torch_file import torch_tensors
 from dialocpp.errors import CheckpointError
 from torch_files import (
     MARK,
@@ -70,7 +70,7 @@ def assert_refused(folder: Path, content: bytes) -> str:
     tracemalloc.start()
     try:
         with pytest.raises(CheckpointError) as caught:
-            map_torch(path)
+            torch_tensors(path)
         assert tracemalloc.get_traced_memory()[1] < MEMORY
     finally:
         tracemalloc.stop()
@@ -84,7 +84,7 @@ def assert_refused(folder: Path, content: bytes) -> str:
 def test_the_container_itself_is_read(tmp_path: Path) -> None:
     for kind in ("legacy", "zip"):
         (tmp_path / kind).write_bytes(container_of(kind, state_dict({"w": GOOD})))
-        assert map_torch(tmp_path / kind)["w"].array.tolist() == [1]
+        assert torch_tensors(tmp_path / kind)["w"].array.tolist() == [1]
 
 
 class Call:
@@ -181,14 +181,14 @@ def of(
 
 PICKLES: dict[str, tuple[bytes, str]] = {
     # memory and time
-    "memo bomb as a key": (PROTO + DEEP_KEY + STOP, "a dict whose keys are not texts"),
-    "memo bomb as a tensor": (lone(BOMB), "tuple instead of a tensor"),
+    "memo bomb as a key": (PROTO + DEEP_KEY + STOP, "a dict whose keys are neither texts nor numbers"),
+    "memo bomb as a tensor": (lone(BOMB), "a dict without tensors (of tuple)"),
     "memo bomb as a storage": (lone(BOMB + b"Q"), "a storage that is described in an unknown"),
     "memo bomb as a size": (
         lone(GOOD.replace(tuple_of(number(1)), tuple_of(BOMB), 1)),
         "a size or an offset that no tensor can have",
     ),
-    "list in itself": (lone(b"]q\x00h\x00a"), "list instead of a tensor"),
+    "list in itself": (lone(b"]q\x00h\x00a"), "a dict without tensors (of list)"),
     "a number of 2 GB": (PROTO + b"\x8b" + struct.pack("<i", 2**31 - 1), "a pickled number of 2147483647"),
     "a number of -1 bytes": (PROTO + b"\x8b" + struct.pack("<i", -1), "a pickled number of 4294967295"),
     "a text of 2^63": (PROTO + b"\x8d" + struct.pack("<Q", 2**63), "a pickled text of 9223372036854775808"),

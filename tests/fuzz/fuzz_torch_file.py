@@ -16,7 +16,7 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 with atheris.instrument_imports(include=["dialocpp.checkpoint"]):
-    from dialocpp.checkpoint.torch_files.torch_file import map_torch
+    from dialocpp.checkpoint.torch_files.torch_file import torch_tensors
 from dialocpp.errors import CheckpointError
 
 FILE = Path(f"/dev/shm/dialocpp-fuzz-{__import__('os').getpid()}.bin")
@@ -25,7 +25,7 @@ FILE = Path(f"/dev/shm/dialocpp-fuzz-{__import__('os').getpid()}.bin")
 def run(data: bytes) -> None:
     FILE.write_bytes(wrapped(data))
     try:
-        tensors = map_torch(FILE)
+        tensors = torch_tensors(FILE)
     except CheckpointError as error:
         assert "\n" not in str(error) and len(str(error)) < 2000
         return

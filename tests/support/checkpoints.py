@@ -1,11 +1,14 @@
 """How do tests make safetensors files, right and wrong ones, and how do they read packed weights back?"""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dialocpp.checkpoint.safetensors_file import safetensors_of
+from dialocpp.checkpoint.stored_tensor import StoredTensor
 from numpy.typing import NDArray
 from small_models import Gpt2, hf_name
 
@@ -61,6 +64,13 @@ def write_shards(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
         write_safetensors(folder / shard, {name: tensors[name] for name in tensors if shards[name] == shard})
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
     return folder
+
+
+def stored_tensors(gpt2: Gpt2) -> dict[str, StoredTensor]:
+    """A model's tensors in float32 in a file, under the core's names; the file goes when they go."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        return safetensors_of(write_safetensors(path, {name: stored(array) for name, array in gpt2.tensors.items()}))
 
 
 def unpacked_f32(packed: NDArray[Any], K: int, N: int) -> NDArray[Any]:

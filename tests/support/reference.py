@@ -32,6 +32,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "quick_gelu": lambda x: x * expit(1.702 * x),
     "relu": lambda x: np.maximum(x, 0),
     "silu": lambda x: x * expit(x),
+    "tanh": np.tanh,
 }
 
 

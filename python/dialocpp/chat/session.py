@@ -79,7 +79,7 @@ class ChatSession:
         self.settings = settings
         self.seed = fresh_seed() if seed is None else checked_seed(seed)
         self._format = resolve_format(
-            settings.chat_format, model.tokenizer, model.folder, model.name, settings.persona
+            settings.chat_format, model.tokenizer, model.tokenizer_folder, model.name, settings.persona
         )
         # Whatever one of a model's files calls the end of a reply is one: they often disagree.
         ends = (*model.eos_token_ids, *model.tokenizer.end_token_ids, *self._format.end_token_ids)

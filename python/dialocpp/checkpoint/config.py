@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dialocpp import _core
-from dialocpp.errors import CheckpointError
+from dialocpp.errors import CheckpointError, brief
 
 from .json_file import read_json_object
 
@@ -22,6 +23,7 @@ _SIZES: dict[str, tuple[int, int]] = {
     "n_head": (12, 1 << 10),
 }
 _MAX_INNER = 1 << 16
+_MAX_BYTES = 8 << 20  # of the file: labels and their names are the most that it could hold
 
 # The second names that transformers accepts for a GPT-2.
 _ALIASES = {
@@ -36,7 +38,13 @@ _FLAGS = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, 
 _END_OF_TEXT = 50256
 
 _CLASSIFIER = "GPT2ForSequenceClassification"
-_ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel", _CLASSIFIER)
+_LANGUAGE_MODEL = "GPT2LMHeadModel"
+# The framework in which a model was saved does not matter.
+_FRAMEWORKS = re.compile("^(?:TF|Flax)")
+# What a wrapper writes in the place of the model's own class says nothing of the family.
+_WRAPPERS = re.compile("^(?:Auto|Peft|Optimized|Distributed|FullySharded|Compiled)")
+# Names that transformers gives to classes of models.
+_CLASS = re.compile(r"[A-Z]\w*(?:Model|LMHead|For[A-Z]\w*)")
 
 _DEFAULT_LABELS = 2  # transformers', of a classifier whose config does not say
 _MAX_LABELS = 1 << 16
@@ -79,7 +87,7 @@ class ModelConfig:
     @classmethod
     def from_file(cls, path: Path) -> ModelConfig:
         """Read a config.json; CheckpointError says what in it is wrong."""
-        return cls.from_dict(read_json_object(path), source=str(path))
+        return cls.from_dict(read_json_object(path, _MAX_BYTES), source=str(path))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "config.json") -> ModelConfig:
@@ -132,7 +140,7 @@ class ModelConfig:
         """The content of a config.json from which `from_dict` makes this config again."""
         eos = list(self.eos_token_ids) if len(self.eos_token_ids) > 1 else self.eos_token_id
         ids = {"bos_token_id": self.bos_token_id, "eos_token_id": eos}
-        name = _CLASSIFIER if self.num_labels else _ARCHITECTURES[0]
+        name = _CLASSIFIER if self.num_labels else _LANGUAGE_MODEL
         return {"model_type": "gpt2", "architectures": [name]} | self.architecture() | ids
 
 
@@ -145,17 +153,15 @@ def _refuse_other_models(values: Mapping[str, Any], source: str) -> None:
     model_type = values.get("model_type", "gpt2")
     if model_type != "gpt2":
         raise CheckpointError(
-            f"{source}: expected model_type gpt2, found {model_type!r}; dialocpp runs GPT-2 models only"
+            f"{source}: expected model_type gpt2, found {brief(model_type)}; dialocpp runs GPT-2 models only"
         )
-    architectures = values.get("architectures") or []
-    if not isinstance(architectures, list):
-        raise _wrong(source, "architectures to be a list", repr(architectures))
-    for name in architectures:
-        if name not in _ARCHITECTURES:
-            raise CheckpointError(
-                f"{source}: expected one of the architectures {', '.join(_ARCHITECTURES)}, found {name!r}; "
-                "choose a GPT-2 language model, or DialogRPT for ranking"
-            )
+    if "model_type" not in values:  # then only the class tells
+        for name in _architectures(values, source):
+            if _CLASS.match(name) and not name.startswith("GPT2") and not _WRAPPERS.match(name):
+                raise CheckpointError(
+                    f"{source}: expected the architecture of a GPT-2, found {brief(name)}; "
+                    "choose a GPT-2 language model, or DialogRPT for ranking"
+                )
     for key, meaning in _FOREIGN_FLAGS.items():
         if values.get(key):
             raise CheckpointError(
@@ -163,36 +169,45 @@ def _refuse_other_models(values: Mapping[str, Any], source: str) -> None:
             )
 
 
+def _architectures(values: Mapping[str, Any], source: str) -> list[str]:
+    """The names of classes that a config gives, without the framework's prefix; a name alone is a list of one."""
+    given = values.get("architectures") or []
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _wrong(source, "architectures to be a list of names", brief(given))
+    return [_FRAMEWORKS.sub("", name) for name in names]
+
+
 def _num_labels(values: Mapping[str, Any], source: str) -> int:
     """0 for a language model, whatever else its config says; of a classifier, what `id2label` or `num_labels` says."""
-    if _CLASSIFIER not in (values.get("architectures") or []):
+    if _CLASSIFIER not in _architectures(values, source):
         return 0
     count, labels = values.get("num_labels"), values.get("id2label")
     if labels is None:
         return _size(_DEFAULT_LABELS if count is None else count, "num_labels", _MAX_LABELS, source)
     if not isinstance(labels, dict) or not 1 <= len(labels) <= _MAX_LABELS:
-        raise _wrong(source, f"id2label to be an object of 1 to {_MAX_LABELS} labels", repr(labels)[:80])
+        raise _wrong(source, f"id2label to be an object of 1 to {_MAX_LABELS} labels", brief(labels))
     # Versions of transformers differ in which of the two they believe.
     if count is not None and count != len(labels):
-        raise _wrong(source, f"num_labels to count the {len(labels)} labels of id2label", repr(count))
+        raise _wrong(source, f"num_labels to count the {len(labels)} labels of id2label", brief(count))
     return len(labels)
 
 
 def _size(value: Any, name: str, limit: int, source: str) -> int:
     if type(value) is not int or not 1 <= value <= limit:
-        raise _wrong(source, f"{name} to be a whole number from 1 to {limit}", repr(value))
+        raise _wrong(source, f"{name} to be a whole number from 1 to {limit}", brief(value))
     return value
 
 
 def _flag(value: Any, name: str, source: str) -> bool:
     if not isinstance(value, bool):
-        raise _wrong(source, f"{name} to be true or false", repr(value))
+        raise _wrong(source, f"{name} to be true or false", brief(value))
     return value
 
 
 def _epsilon(value: Any, source: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise _wrong(source, "layer_norm_epsilon to be a number between 0 and 1", repr(value))
+        raise _wrong(source, "layer_norm_epsilon to be a number between 0 and 1", brief(value))
     return float(value)
 
 
@@ -200,14 +215,17 @@ def _activation(value: Any, source: str) -> str:
     if value not in _core.ACTIVATIONS:
         raise CheckpointError(
             f"{source}: expected activation_function to be one of {', '.join(_core.ACTIVATIONS)}, "
-            f"found {value!r}; choose another model"
+            f"found {brief(value)}; choose another model"
         )
     return str(value)
 
 
 def _token_ids(value: Any, name: str, vocab_size: int, source: str) -> tuple[int, ...]:
-    """None, an id or a list, as a tuple of those inside the vocabulary: no other can ever be generated."""
+    """None, an id or a list, as a tuple of those inside the vocabulary: no other can ever be generated.
+
+    Some trainings write -1 for none.
+    """
     ids = [] if value is None else value if isinstance(value, list) else [value]
-    if any(type(token) is not int or token < 0 for token in ids):
-        raise _wrong(source, f"{name} to be a token id, a list of them or null", repr(value))
-    return tuple(token for token in ids if token < vocab_size)
+    if any(type(token) is not int for token in ids):
+        raise _wrong(source, f"{name} to be a token id, a list of them or null", brief(value))
+    return tuple(token for token in ids if 0 <= token < vocab_size)

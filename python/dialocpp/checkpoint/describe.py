@@ -8,9 +8,11 @@ from math import prod
 from pathlib import Path
 
 from .files import PACKED, TOKENIZERS, weight_files
-from .mapped import StoredTensor, map_safetensors
+from .mapped import MappedTensor, map_safetensors
 from .packed.cache import cache_file
-from .source import is_dropped, tensors_of
+from .source import tensors_of
+from .stored_tensor import StoredTensor
+from .tensor_names import is_needless, plain_names
 
 _ZIP = b"PK\x03\x04"
 _TOKENIZER_KINDS = ("tokenizer.json", "GPT-2's tables", "a BERT vocabulary", "a sentencepiece model")
@@ -39,7 +41,7 @@ def _source(folder: Path) -> Iterator[tuple[str, str]]:
     tensors = {name: tensor for file in files for name, tensor in tensors_of(file).items()}
     names = files[0].name if len(files) == 1 else f"{len(files)} files, {files[0].name} first"
     yield "weights", f"{names}, {_container(files[0])}, {_contents(tensors.values())}"
-    dropped = [name for name in tensors if is_dropped(name)]
+    dropped = [name for name, plain in plain_names(tensors).items() if is_needless(plain)]
     if dropped:
         yield "not needed", f"{len(dropped)} tensors, such as {dropped[0]}"
     yield "int8 copy", _copy_of(files)
@@ -61,7 +63,7 @@ def _container(file: Path) -> str:
         return "torch's zip container" if opened.read(4) == _ZIP else "torch's older container"
 
 
-def _contents(tensors: Iterable[StoredTensor]) -> str:
+def _contents(tensors: Iterable[StoredTensor | MappedTensor]) -> str:
     counts: Counter[str] = Counter()
     for tensor in tensors:
         counts[tensor.dtype] += prod(tensor.shape)

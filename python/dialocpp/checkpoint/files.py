@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dialocpp.errors import CheckpointError
+from dialocpp.errors import CheckpointError, brief
 
 from .json_file import read_json_object
 
@@ -18,6 +18,7 @@ INDEX = "model.safetensors.index.json"
 TORCH_SINGLE = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
 WEIGHTS = (SINGLE, INDEX, TORCH_SINGLE, TORCH_INDEX)
+_NAMED = 12  # of a list in an error
 _SHARD_ENDING = {INDEX: ".safetensors", TORCH_INDEX: ".bin"}
 
 TOKENIZER = "tokenizer.json"
@@ -31,6 +32,8 @@ ADDED_TOKENS = "added_tokens.json"
 # One of these is the tokenizer, the first that is there; the settings add special tokens and a chat template.
 TOKENIZERS = ((TOKENIZER,), (VOCAB, MERGES), (BERT_VOCAB,), (SENTENCEPIECE,))
 TOKENIZER_SETTINGS = (TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS, "chat_template.jinja")
+# What makes a folder a model's.
+CHECKPOINT_FILES = (CONFIG, PACKED, *WEIGHTS, *(name for names in TOKENIZERS for name in names))
 TOKENIZER_FILES = (*(name for names in TOKENIZERS for name in names), *TOKENIZER_SETTINGS)
 
 
@@ -48,8 +51,8 @@ def shard_names(index: Path) -> list[str]:
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not shard.endswith(ending) or any(c in shard for c in "/\\:\0"):
             raise CheckpointError(
-                f"{index}: expected the plain name of a {ending} file beside it for {tensor}, "
-                f"found {shard!r}; do not load this checkpoint"
+                f"{index}: expected the plain name of a {ending} file beside it for {tensor[:100]}, "
+                f"found {brief(shard)}; do not load this checkpoint"
             )
     return sorted(set(weight_map.values()))
 
@@ -65,7 +68,7 @@ def weight_files(folder: Path) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{folder}: expected every shard of {found}, found no {', '.join(missing)}; download again"
+            f"{folder}: expected every shard of {found}, found no {', '.join(missing[:_NAMED])}; download again"
         )
     return [folder / name for name in names]
 

@@ -18,6 +18,7 @@ from .files import (
     GENERATION_CONFIG,
     PACKED,
     SINGLE,
+    TOKENIZER,
     TOKENIZER_SETTINGS,
     TOKENIZERS,
     WEIGHTS,
@@ -25,6 +26,7 @@ from .files import (
     no_weights,
     shard_names,
 )
+from .hub_entry import commit_of
 from .model_source import Source
 
 
@@ -36,15 +38,19 @@ class _Repo:
         self._revision = source.revision
         self._cache_dir = None if source.cache_dir is None else Path(source.cache_dir)
         self._token = source.token
+        self._inside = source.inside
+        entry = Path(self._cache_dir or constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+        self._cached_revision = commit_of(entry, source.revision) or source.revision
         self._offline = source.local_files_only or constants.HF_HUB_OFFLINE
         self._unreachable: Exception | None = None
         self._reached = False
 
     def fetch(self, filename: str) -> Path | None:
-        """From the cache, else from the Hub."""
+        """From the cache, else from the Hub; the name is that in the subfolder."""
+        filename = "/".join((*self._inside, filename))
         try:
             cached = huggingface_hub.try_to_load_from_cache(
-                self._name, filename, cache_dir=self._cache_dir, revision=self._revision
+                self._name, filename, cache_dir=self._cache_dir, revision=self._cached_revision
             )
         except errors.HFValidationError as error:
             raise self._explained(error) from error
@@ -55,9 +61,9 @@ class _Repo:
             return None
         return self._download(filename)
 
-    def pin(self, commit: str) -> None:
-        """Take all further files from this commit."""
-        self._revision = commit
+    def pin(self, file: Path) -> None:
+        """Take all further files from this one's commit."""
+        self._revision = self._cached_revision = file.parents[len(self._inside)].name
 
     def missing(self, filename: str) -> CheckpointError:
         """The error for a file that the checkpoint cannot do without."""
@@ -148,20 +154,35 @@ def download(name: str, source: Source) -> Path:
     config = repo.fetch(CONFIG)
     if config is None:
         raise repo.missing(CONFIG)
-    repo.pin(config.parent.name)
+    repo.pin(config)
     repo.fetch(GENERATION_CONFIG)
     _fetch_tokenizer(repo)
     _fetch_weights(repo)
     return config.parent
 
 
-def _fetch_tokenizer(repo: _Repo) -> None:
+def download_tokenizer(name: str, source: Source) -> Path:
+    """The same with the tokenizer's files alone."""
+    repo = _Repo(name, source)
+    found = _fetch_tokenizer(repo)
+    if found is None:
+        raise repo.missing(TOKENIZER)
+    return found.parent
+
+
+def _fetch_tokenizer(repo: _Repo) -> Path | None:
+    """One of the tokenizer's files, or None if the repo has none."""
+    first = None
     for names in TOKENIZERS:
-        found = [repo.fetch(name) for name in names]
-        if all(found):
+        found = [path for path in map(repo.fetch, names) if path]
+        if found:
+            first = first or found[0]
+            repo.pin(found[0])
+        if len(found) == len(names):
             break
     for name in TOKENIZER_SETTINGS:
         repo.fetch(name)
+    return first
 
 
 def _fetch_weights(repo: _Repo) -> None:

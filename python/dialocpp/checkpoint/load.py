@@ -18,16 +18,17 @@ from .packed.cache import quantised
 from .packed.fingerprint import fingerprint_of
 from .packed.pack import DTYPES, Array, packed_tensors
 from .packed.reader import PackedFile, read_packed
-from .resolve import resolve
+from .resolve import resolve, resolve_tokenizer
 from .source import read_source
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """What was in the files. `tensors` are in `_core.Weights`'s form; the tokenizer's files lie in `folder`."""
+    """What was in the files. `tensors` are in `_core.Weights`'s form; the tokenizer lies in `tokenizer_folder`."""
 
     name: str
     folder: Path
+    tokenizer_folder: Path
     config: ModelConfig
     generation_config: dict[str, Any]
     dtype: str
@@ -40,11 +41,17 @@ class LoadedCheckpoint:
         return self.source_sha256 or fingerprint_of(weight_files(self.folder))
 
 
-def load_checkpoint(source: Source | str | os.PathLike[str] | None = None, *, dtype: str = "auto") -> LoadedCheckpoint:
+def load_checkpoint(
+    source: Source | str | os.PathLike[str] | None = None,
+    *,
+    dtype: str = "auto",
+    tokenizer: Source | str | os.PathLike[str] | None = None,
+) -> LoadedCheckpoint:
     """Load a source; a name alone is one: a folder, a Hub id, or None for the bundled model.
 
     `dtype` is float32, float16, int8, or auto: what a packed checkpoint holds, else int8, of which a copy is kept for
-    the next load (`packed.cache`). CheckpointError for files that are missing, damaged or not a GPT-2's;
+    the next load (`packed.cache`). `tokenizer`: the folder or Hub id of a tokenizer from elsewhere.
+    CheckpointError for files that are missing, damaged or not a GPT-2's;
     ValueError for a dtype that does not exist or that a packed checkpoint lacks.
     """
     check_dtype(dtype, allow_auto=True)
@@ -66,6 +73,7 @@ def load_checkpoint(source: Source | str | os.PathLike[str] | None = None, *, dt
     return LoadedCheckpoint(
         name=source.title,
         folder=folder,
+        tokenizer_folder=folder if tokenizer is None else resolve_tokenizer(Source.of(tokenizer)),
         config=config,
         generation_config=read_generation_config(folder),
         dtype=dtype,

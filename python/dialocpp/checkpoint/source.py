@@ -2,104 +2,81 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from dialocpp import _core
-from dialocpp.errors import CheckpointError
+from dialocpp.errors import CheckpointError, CheckpointWarning, brief
 
 from .config import ModelConfig
-from .mapped import FLOATS, StoredTensor, map_safetensors
-from .torch_files.torch_file import map_torch
+from .element_types import FLOATS
+from .safetensors_file import safetensors_of
+from .stored_tensor import StoredTensor, Tensors
+from .tensor_names import is_inside, is_needless, plain_names
+from .tied_head import resolve_tied_head, same_numbers
+from .torch_files.torch_file import torch_tensors
 
-# A model trained on several GPUs is saved inside of a `module`; Microsoft's own .pkl files nest the head.
-_PREFIXES = ("module.", "transformer.")
-_RENAMED = {"lm_head.decoder.weight": "lm_head.weight"}
-
-# Causal masks, which some versions of transformers stored as weights in whatever dtype was at hand, and the
-# second head of GPT2DoubleHeadsModel: neither takes part in the next token's probability.
-_DROPPED = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)|multiple_choice_head\..*")
-
-_COMPARED_ROWS = 1024  # of two embeddings, at a time
-
-Tensors = dict[str, StoredTensor]
+_NAMED = 12  # of a list in an error or a warning
 
 
 def read_source(files: Iterable[Path], config: ModelConfig) -> tuple[ModelConfig, Tensors]:
     """The config with its head's tying resolved, and the checked tensors under the core's names.
 
-    CheckpointError lists everything that is missing, surplus or misshaped, with what was expected and found.
+    What lies beside the model is left out with one CheckpointWarning that names it. CheckpointError lists everything
+    that is missing, misshaped, or surplus inside of the model, with what was expected and found.
     """
     files = list(files)
+    folder = files[0].parent
     tensors = _named_as_in_core(files)
-    config = _resolve_tied_head(config, tensors, files[0].parent)
+    config = resolve_tied_head(config, tensors, folder)
+    _leave_out(config, tensors, folder)
     problems = _differences(config, tensors)
     if problems:
         raise CheckpointError(
-            f"{files[0].parent}: expected the tensors of the GPT-2 that config.json describes, found "
+            f"{folder}: expected the tensors of the GPT-2 that config.json describes, found "
             f"{'; '.join(problems)}; use the config.json that belongs to these weights"
         )
     return config, tensors
 
 
+def tensors_of(file: Path) -> dict[str, StoredTensor]:
+    """All that lies in a weight file, under the names that it has there."""
+    return safetensors_of(file) if file.suffix == ".safetensors" else torch_tensors(file)
+
+
 def _named_as_in_core(files: list[Path]) -> Tensors:
-    """The tensors of all files without the prefix and without what is dropped."""
+    """The tensors of all files under the core's names, without what no GPT-2 needs."""
+    stored = [(file, name, tensor) for file in files for name, tensor in tensors_of(file).items()]
+    plain = plain_names(name for _, name, _ in stored)
     tensors: Tensors = {}
-    for file in files:
-        for stored_name, tensor in tensors_of(file).items():
-            name = _plain_name(stored_name)
-            if _DROPPED.fullmatch(name):
-                continue
-            if name in tensors:
-                raise CheckpointError(
-                    f"{file.parent}: expected one tensor {name}, found it twice; "
-                    "remove the file that does not belong here"
-                )
-            tensors[name] = tensor
+    for file, stored_name, tensor in stored:
+        name = plain[stored_name]
+        if is_needless(name):
+            continue
+        if name in tensors and not same_numbers(tensors[name], tensor):
+            raise CheckpointError(
+                f"{file.parent}: expected one tensor {_cut(name)}, found it twice; "
+                "remove the file that does not belong here"
+            )
+        tensors.setdefault(name, tensor)
     return tensors
 
 
-def is_dropped(stored_name: str) -> bool:
-    """Whether a tensor of the file takes no part in the next token's probability."""
-    return _DROPPED.fullmatch(_plain_name(stored_name)) is not None
-
-
-def tensors_of(file: Path) -> Mapping[str, StoredTensor]:
-    """All that lies in a weight file, under the names that it has there."""
-    return map_safetensors(file).tensors if file.suffix == ".safetensors" else map_torch(file)
-
-
-def _plain_name(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return _RENAMED.get(name, name)
-
-
-def _resolve_tied_head(config: ModelConfig, tensors: Tensors, folder: Path) -> ModelConfig:
-    """Drop an lm_head that is a copy of wte; a config that ties two different tensors is refused."""
-    head, embedding = tensors.get("lm_head.weight"), tensors.get("wte.weight")
-    if head is None or embedding is None:
-        return config
-    if _same(head, embedding):
-        del tensors["lm_head.weight"]
-        return replace(config, tie_word_embeddings=True)
-    if config.tie_word_embeddings and head.shape == embedding.shape:
-        raise CheckpointError(
-            f"{folder}: expected lm_head.weight to equal wte.weight as config.json ties them, found another; "
-            'set "tie_word_embeddings": false in config.json if the head is meant to be its own'
+def _leave_out(config: ModelConfig, tensors: Tensors, folder: Path) -> None:
+    """Take out what lies beside a GPT-2: the head of another task, a loss's weights, positions as numbers."""
+    needed = {spec.name for spec in _core.tensor_table(config.to_core())}
+    beside = [name for name in tensors if name not in needed and not is_inside(name)]
+    if config.num_labels:  # it has a head of its own in the place of the language model's
+        beside += [name for name in tensors if name.startswith("lm_head.")]
+    for name in beside:
+        del tensors[name]
+    if beside and needed <= tensors.keys():
+        warnings.warn(
+            f"{folder}: expected only the tensors of a GPT-2, found {_listed(beside)} beside them; left out",
+            CheckpointWarning,
+            stacklevel=3,
         )
-    return config
-
-
-def _same(one: StoredTensor, other: StoredTensor) -> bool:
-    if one.shape != other.shape or not one.shape or {one.dtype, other.dtype} - set(FLOATS):
-        return False
-    pairs = zip(one.parts(_COMPARED_ROWS), other.parts(_COMPARED_ROWS), strict=True)
-    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def _differences(config: ModelConfig, tensors: Tensors) -> list[str]:
@@ -107,16 +84,26 @@ def _differences(config: ModelConfig, tensors: Tensors) -> list[str]:
     expected = {spec.name: spec.shape for spec in _core.tensor_table(config.to_core())}
     kinds = {
         "missing": [f"{name} {shape}" for name, shape in expected.items() if name not in tensors],
-        "surplus": [f"{name} {tensor.shape}" for name, tensor in tensors.items() if name not in expected],
+        "surplus": [f"{_cut(name)} {tensor.shape}" for name, tensor in tensors.items() if name not in expected],
         "misshaped": [
             f"{name} (expected {expected[name]}, found {tensor.shape})"
             for name, tensor in tensors.items()
             if name in expected and tensor.shape != expected[name]
         ],
         f"of a type other than {', '.join(FLOATS)}": [
-            f"{name} {tensor.dtype}"
+            f"{name} {_cut(tensor.dtype)}"
             for name, tensor in tensors.items()
             if name in expected and tensor.dtype not in FLOATS
         ],
     }
-    return [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+    return [f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(_cut, names[:_NAMED])) + more
+
+
+def _cut(name: str) -> str:
+    """A stored name as an error shows it: as it is, unless it is no name that one could read."""
+    return name if len(name) <= 100 and name.isprintable() else brief(name)

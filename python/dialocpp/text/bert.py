@@ -7,6 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from dialocpp.checkpoint.regular_file import read_text
 from dialocpp.errors import CheckpointError
 
 BERT_DEFAULTS = {
@@ -20,10 +21,7 @@ BERT_DEFAULTS = {
 
 def bert_tokenizer(path: Path, settings: dict[str, Any]) -> Tokenizer:
     """WordPiece with one token a line; settings as in tokenizer_config.json, defaults as in transformers."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"expected a BERT vocabulary in {path}, found {error}; download it again") from error
+    lines = read_text(path).split("\n")
     if lines[-1] == "":
         lines.pop()
     vocabulary = {line.removesuffix("\r"): number for number, line in enumerate(lines)}

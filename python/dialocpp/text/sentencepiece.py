@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from dialocpp.checkpoint.regular_file import read_bytes
 from dialocpp.errors import CheckpointError
 
 from .tokenizers_errors import guarded
@@ -49,7 +50,7 @@ def sentencepiece_tokenizer(path: Path, lowercase: bool) -> tuple[Tokenizer, lis
 
 
 def _built(path: Path, lowercase: bool) -> tuple[_Model, Tokenizer]:
-    model = _parse(path.read_bytes())
+    model = _parse(read_bytes(path))
     unigram = models.Unigram(model.pieces, model.kinds.index(_UNKNOWN), _BYTE in model.kinds)
     tokenizer = Tokenizer(unigram)
     tokenizer.normalizer = normalizers.Sequence(list(_normalizers(model, lowercase)))

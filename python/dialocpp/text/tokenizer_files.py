@@ -19,10 +19,12 @@ from dialocpp.checkpoint.files import (
     VOCAB,
 )
 from dialocpp.checkpoint.json_file import read_json_object
+from dialocpp.checkpoint.regular_file import read_text
 from dialocpp.errors import CheckpointError
 
 from .added_tokens import NAMED, Settings, add_to, read_settings
 from .bert import BERT_DEFAULTS, bert_tokenizer
+from .bpe_tables import read_bpe
 from .sentencepiece import sentencepiece_tokenizer
 from .tokenizers_errors import guarded
 
@@ -93,7 +95,7 @@ def _is_gpt2(tokenizer: Tokenizer, settings: dict[str, Any]) -> bool:
 
 def _from_json(path: Path) -> Tokenizer:
     tokenizer: Tokenizer = guarded(
-        CheckpointError, f"a tokenizer in {path}", "download it again", Tokenizer.from_file, str(path)
+        CheckpointError, f"a tokenizer in {path}", "download it again", Tokenizer.from_str, read_text(path)
     )
     return tokenizer
 
@@ -107,11 +109,7 @@ def _byte_level(folder: Path) -> Tokenizer:
             f"found no {' and no '.join(missing)}; "
             "add the tokenizer's files to the folder"
         )
-    expected = f"GPT-2's {VOCAB} and {MERGES} in {folder}"
-    bpe = guarded(
-        CheckpointError, expected, "download again", models.BPE.from_file, str(folder / VOCAB), str(folder / MERGES)
-    )
-    tokenizer = Tokenizer(bpe)
+    tokenizer = Tokenizer(read_bpe(folder / VOCAB, folder / MERGES))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer

@@ -62,6 +62,8 @@ DIALO_INLINE Vec vactivate(Vec x) {
     return vmul(x, vsigmoid(vmul(x, vset1(1.702f))));
   } else if constexpr (kind == Activation::kSilu) {
     return vmul(x, vsigmoid(x));
+  } else if constexpr (kind == Activation::kTanh) {  // 2 · sigmoid(2x) − 1: near 0 exact to a few 2⁻²⁴, not to a share of x
+    return vfma(vset1(2.0f), vsigmoid(vmul(x, vset1(2.0f))), vset1(-1.0f));
   } else {
     const Vec zero = vset1(0.0f);
     return vselect_lt(x, zero, vfma(x, zero, zero), x);  // vmax would make 0 of a NaN; 0 · x stays NaN for −∞
@@ -82,6 +84,7 @@ static void activate(Activation kind, const float* x, int n, float* out) {
     case Activation::kQuickGelu: return activate_as<Activation::kQuickGelu>(x, n, out);
     case Activation::kRelu: return activate_as<Activation::kRelu>(x, n, out);
     case Activation::kSilu: return activate_as<Activation::kSilu>(x, n, out);
+    case Activation::kTanh: return activate_as<Activation::kTanh>(x, n, out);
   }
 }
 

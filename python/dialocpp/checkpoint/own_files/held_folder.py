@@ -78,9 +78,7 @@ class HeldFolder:
 
     def replace(self, old: str, new: str) -> None:
         """Give a file another name; what had that name is gone."""
-        os.replace(
-            self._name(old), self._name(new), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor
-        )
+        os.replace(self._name(old), self._name(new), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a file or a link. Nothing happens if that cannot be done."""

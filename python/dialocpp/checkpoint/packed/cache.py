@@ -25,7 +25,8 @@ from dialocpp.checkpoint.own_files.file_lock import locked
 from dialocpp.checkpoint.own_files.held_folder import HeldFolder
 from dialocpp.checkpoint.own_files.user_cache import cache_root, check_own, own_folder, read_own
 from dialocpp.checkpoint.own_files.whole_file import remove_leftovers, replacing_in
-from dialocpp.checkpoint.source import Tensors, read_source
+from dialocpp.checkpoint.source import read_source
+from dialocpp.checkpoint.stored_tensor import Tensors
 from dialocpp.errors import CacheWarning, CheckpointError
 
 from .fingerprint import data_sha256, fingerprint_meanwhile, fingerprint_of, header_sha256

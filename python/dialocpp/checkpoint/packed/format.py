@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from math import prod
 
-from dialocpp.checkpoint.mapped import ITEM_BYTES, MappedFile
+from dialocpp.checkpoint.element_types import ITEM_BYTES
+from dialocpp.checkpoint.mapped import MappedFile
 from dialocpp.errors import CheckpointError
 
 FORMAT = "dialocpp"

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from dialocpp import _core
 from dialocpp.checkpoint.config import ModelConfig
-from dialocpp.checkpoint.mapped import StoredTensor, numpy_dtype
+from dialocpp.checkpoint.element_types import numpy_dtype
+from dialocpp.checkpoint.stored_tensor import StoredTensor
 from dialocpp.errors import CheckpointError
 
 from .folding import F32, fold_scales
@@ -42,7 +43,6 @@ def packed_tensors(config: ModelConfig, source: Mapping[str, StoredTensor], dtyp
     """Name and packed array, one after the other, as `_core.Weights` wants them; one float32 copy at a time.
 
     `source` has been checked against the config (`read_source`). CheckpointError if a weight is not finite.
-    What has been packed of the source's file is taken out of this process's memory.
     """
     table = packed_table(config, dtype)
     scales: dict[str, F32] = {}
@@ -57,7 +57,6 @@ def packed_tensors(config: ModelConfig, source: Mapping[str, StoredTensor], dtyp
             yield spec.name, pad_lanes(array)
         else:
             yield from _linear(spec.name, array, True, dtype).items()
-        source[spec.name].release_pages()
 
 
 def packed_table(config: ModelConfig, dtype: str) -> Table:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from math import prod
 
-from dialocpp.checkpoint.mapped import ITEM_BYTES
+from dialocpp.checkpoint.element_types import ITEM_BYTES
 
 from .format import Table
 from .pack import Array

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dialocpp.checkpoint.config import ModelConfig
+from dialocpp.checkpoint.json_file import parse_json
 from dialocpp.checkpoint.mapped import MappedFile, map_safetensors
-from dialocpp.errors import CheckpointError
+from dialocpp.errors import CheckpointError, brief
 
 from .format import FORMAT, VERSION, check_tensors
 from .pack import DTYPES, Array, packed_table
@@ -39,27 +39,29 @@ def read_packed(path: Path) -> PackedFile:
 def _checked_dtype(path: Path, metadata: Mapping[str, str]) -> str:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: expected format {FORMAT!r} in its metadata, found {metadata.get('format')!r}; "
+            f"{path}: expected format {FORMAT!r} in its metadata, found {brief(metadata.get('format'))}; "
             "make the file with `dialocpp quantize`"
         )
     if metadata.get("format_version") != str(VERSION):
         raise CheckpointError(
-            f"{path}: expected format version {VERSION}, found {metadata.get('format_version')!r}; "
+            f"{path}: expected format version {VERSION}, found {brief(metadata.get('format_version'))}; "
             "quantise the model again or use the dialocpp that wrote it"
         )
     dtype = metadata.get("dtype", "")
     if dtype not in DTYPES:
         raise CheckpointError(
-            f"{path}: expected a dtype of {', '.join(DTYPES)}, found {dtype!r}; quantise the model again"
+            f"{path}: expected a dtype of {', '.join(DTYPES)}, found {brief(dtype)}; quantise the model again"
         )
     return dtype
 
 
 def _config(path: Path, file: MappedFile) -> ModelConfig:
     try:
-        values = json.loads(file.metadata.get("config", ""))
+        values = parse_json(file.metadata.get("config", ""))
     except ValueError as error:
         raise CheckpointError(f"{path}: expected a config in its metadata, found {error}; quantise again") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: expected a config in its metadata, found {values!r}; quantise the model again")
+        raise CheckpointError(
+            f"{path}: expected a config in its metadata, found {brief(values)}; quantise the model again"
+        )
     return ModelConfig.from_dict(values, source=f"the config in {path}")

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dialocpp.checkpoint.config import ModelConfig
-from dialocpp.checkpoint.mapped import ITEM_BYTES, numpy_dtype
+from dialocpp.checkpoint.element_types import ITEM_BYTES, numpy_dtype
 from dialocpp.checkpoint.own_files.whole_file import replacing
 
 from .format import FORMAT, VERSION, header_bytes

@@ -13,6 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from dialocpp.errors import brief
+
 # A GPT-2 of 500 layers stays below these; the next size up is not a checkpoint but an attack or damage.
 MAX_BYTES = 4 << 20
 MAX_INSTRUCTIONS = 400_000
@@ -40,17 +42,20 @@ class Objects(Protocol):
 
 
 class PickleMachine:
-    """Reads one pickle that begins at `start` in the data; `position` is then the first byte after it."""
+    """Reads the pickle at the start of the data; `position` is then the first byte after it.
 
-    def __init__(self, data: memoryview, start: int, objects: Objects) -> None:
+    Of the data no more than MAX_BYTES are looked at, so no more than MAX_BYTES + 1 need be given.
+    """
+
+    def __init__(self, data: bytes, objects: Objects) -> None:
         self._data = data
-        self._limit = min(len(data), start + MAX_BYTES)
+        self._limit = min(len(data), MAX_BYTES)
         self._is_cut = self._limit < len(data)
         self._objects = objects
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
-        self.position = start
+        self.position = 0
 
     def run(self) -> Any:
         """The pickled value; DamagedError for whatever a state dict does not need."""
@@ -72,7 +77,7 @@ class PickleMachine:
         end = self.position + count
         if end > self._limit:
             raise DamagedError(f"a pickle of more than {MAX_BYTES} bytes" if self._is_cut else "a file cut short")
-        taken = bytes(self._data[self.position : end])
+        taken = self._data[self.position : end]
         self.position = end
         return taken
 
@@ -80,7 +85,7 @@ class PickleMachine:
         return int.from_bytes(self._take(size), "little")
 
     def _line(self) -> str:
-        head = bytes(self._data[self.position : min(self._limit, self.position + _MAX_LINE)])
+        head = self._data[self.position : min(self._limit, self.position + _MAX_LINE)]
         line, newline, _ = head.partition(b"\n")
         if not newline:
             raise DamagedError("a global without an end to its name")
@@ -115,7 +120,9 @@ class PickleMachine:
             raise DamagedError("a pickle of an unknown protocol")
 
     def _frame(self) -> None:
-        self._take(8)  # how much a reader of a stream would fetch at once
+        # How much a reader of a stream would fetch at once: never more than there is.
+        if self._number(8) > self._limit - self.position:
+            raise DamagedError("a pickle with a frame that is longer than itself")
 
     def _mark(self) -> None:
         if len(self._marks) >= MAX_MARKS:
@@ -172,10 +179,10 @@ class PickleMachine:
         if type(target) is not dict or len(items) % 2:
             raise DamagedError("items for what is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) is not str:
-                raise DamagedError("a dict whose keys are not texts")
+            if type(key) not in (str, int):  # optimizers number their parameters
+                raise DamagedError("a dict whose keys are neither texts nor numbers")
             if key in target:
-                raise DamagedError(f"the name {key[:80]!r} twice")
+                raise DamagedError(f"the name {brief(key)} twice")
             target[key] = value
         self._push(target)
 

@@ -1,10 +1,12 @@
-"""Which tensors does a torch pickle describe? Three globals mean something; others are refused by name."""
+"""Which tensors does a torch pickle describe? Few globals mean something; others are refused by name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 from typing import Any
+
+from dialocpp.errors import brief
 
 from .pickle_machine import DamagedError
 
@@ -53,13 +55,20 @@ class _Global:
 
 _ORDERED_DICT = _Global("collections.OrderedDict")
 _REBUILD_TENSOR = _Global("torch._utils._rebuild_tensor_v2")
-_KNOWN = {known.name: known for known in (_ORDERED_DICT, _REBUILD_TENSOR)} | {
+# A parameter is its tensor: what a training does with it beside that does not matter.
+_REBUILD_PARAMETER = _Global("torch._utils._rebuild_parameter")
+_REBUILD_WITH_STATE = _Global("torch._utils._rebuild_parameter_with_state")
+_PARAMETERS = {_REBUILD_PARAMETER: 3, _REBUILD_WITH_STATE: 4}  # -> how many arguments; the tensor is the first
+_KNOWN = {known.name: known for known in (_ORDERED_DICT, _REBUILD_TENSOR, *_PARAMETERS)} | {
     f"torch.{name}": _Global(f"torch.{name}") for name in STORAGE_TYPES
 }
 
 
 class TorchObjects:
-    """The only things that a pickle of ours can construct."""
+    """The only things that a pickle of ours can construct. `storages`: all that it names, by their keys."""
+
+    def __init__(self) -> None:
+        self.storages: dict[str, Storage] = {}
 
     def named(self, module: str, name: str) -> object:
         """A known global's stand-in."""
@@ -75,6 +84,10 @@ class TorchObjects:
             return {}
         if function is _REBUILD_TENSOR:
             return _tensor(arguments)
+        if type(function) is _Global and len(arguments) == _PARAMETERS.get(function):
+            if type(arguments[0]) is not TensorView:
+                raise DamagedError("a parameter that is described in an unknown way")
+            return arguments[0]
         raise DamagedError("a call of something that is not to be called")
 
     def persistent(self, identity: object) -> object:
@@ -87,7 +100,10 @@ class TorchObjects:
         dtype = STORAGE_TYPES.get(storage_type.name.removeprefix("torch."))
         if dtype is None:
             raise DamagedError(f"a storage of type {storage_type.name}")
-        return Storage(key, dtype, _extent(numel))
+        storage = Storage(key, dtype, _extent(numel))
+        if self.storages.setdefault(key, storage) != storage:
+            raise DamagedError(f"two descriptions of the storage {brief(key)}")
+        return storage
 
 
 def _tensor(arguments: tuple[Any, ...]) -> TensorView:

@@ -7,6 +7,9 @@ outside of the file or on another disk is refused, and a name is never more than
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
+
+from dialocpp.checkpoint.weight_file import WeightFile
 
 from .pickle_machine import DamagedError
 
@@ -19,15 +22,21 @@ _END_SIZE, _LOCATOR_SIZE, _COMMENT = 22, 20, 0xFFFF
 _ELSEWHERE = 0xFFFFFFFF  # the real number stands in the zip64 field
 _ENCRYPTED = 1
 
-Range = tuple[int, int]
+
+class Member(NamedTuple):
+    """Where a member's bytes lie, and their CRC-32."""
+
+    begin: int
+    end: int
+    crc: int
 
 
-def zip_members(data: memoryview) -> dict[str, Range]:
-    """Name -> first byte and the byte after the last; DamagedError if it is no sound zip of such."""
+def zip_members(data: WeightFile) -> dict[str, Member]:
+    """Name -> where its bytes are; DamagedError if it is no sound zip of such."""
     position, count, limit = _directory(data)
     if count > MAX_MEMBERS:
         raise DamagedError(f"a zip file of {count} members")
-    members: dict[str, Range] = {}
+    members: dict[str, Member] = {}
     for _ in range(count):
         name, found, position = _member(data, position, limit)
         if name in members:
@@ -36,22 +45,22 @@ def zip_members(data: memoryview) -> dict[str, Range]:
     return members
 
 
-def _unpack(layout: str, data: memoryview, at: int) -> tuple[int, ...]:
+def _unpack(layout: str, data: WeightFile, at: int) -> tuple[int, ...]:
     if at < 0 or at + struct.calcsize(layout) > len(data):
         raise DamagedError("a zip file cut short")
-    return struct.unpack_from(layout, data, at)
+    return struct.unpack(layout, data[at : at + struct.calcsize(layout)])
 
 
-def _bytes(data: memoryview, at: int, count: int) -> bytes:
+def _bytes(data: WeightFile, at: int, count: int) -> bytes:
     if at < 0 or at + count > len(data):
         raise DamagedError("a zip file cut short")
-    return bytes(data[at : at + count])
+    return data[at : at + count]
 
 
-def _directory(data: memoryview) -> tuple[int, int, int]:
+def _directory(data: WeightFile) -> tuple[int, int, int]:
     """Where the central directory begins, how many members it has, and where it ends at the latest."""
     tail = max(0, len(data) - _END_SIZE - _COMMENT)
-    found = bytes(data[tail:]).rfind(_END)
+    found = data[tail:].rfind(_END)
     if found < 0:
         raise DamagedError("a zip file cut short")
     end = tail + found
@@ -67,10 +76,10 @@ def _directory(data: memoryview) -> tuple[int, int, int]:
     return start, count, end
 
 
-def _member(data: memoryview, at: int, limit: int) -> tuple[str, Range, int]:
-    """Name, range, and where the next entry of the central directory begins."""
-    signature, flags, method, stored, size, name_len, extra_len, comment_len, header = _unpack(
-        "<I4xHH8xIIHHH8xI", data, at
+def _member(data: WeightFile, at: int, limit: int) -> tuple[str, Member, int]:
+    """Name, place, and where the next entry of the central directory begins."""
+    signature, flags, method, crc, stored, size, name_len, extra_len, comment_len, header = _unpack(
+        "<I4xHH4xIIIHHH8xI", data, at
     )
     following = at + 46 + name_len + extra_len + comment_len
     if signature.to_bytes(4, "little") != _CENTRAL or following > limit or name_len > _MAX_NAME:
@@ -85,7 +94,7 @@ def _member(data: memoryview, at: int, limit: int) -> tuple[str, Range, int]:
     begin = _data_begin(data, header, name)
     if begin + size > limit:
         raise DamagedError(f"the zip member {name[:80]!r} outside of the file")
-    return name, (begin, begin + size), following
+    return name, Member(begin, begin + size, crc), following
 
 
 def _wide(values: tuple[int, int, int], extra: bytes) -> tuple[int, ...]:
@@ -106,7 +115,7 @@ def _wide(values: tuple[int, int, int], extra: bytes) -> tuple[int, ...]:
     return tuple(wide)
 
 
-def _data_begin(data: memoryview, header: int, name: str) -> int:
+def _data_begin(data: WeightFile, header: int, name: str) -> int:
     """A member's data follows its own header, whose name must be that of the directory."""
     signature, name_len, extra_len = _unpack("<I22xHH", data, header)
     if signature.to_bytes(4, "little") != _LOCAL or _bytes(data, header + 30, name_len) != name.encode():
