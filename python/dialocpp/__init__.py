@@ -5,6 +5,7 @@
     print(chat.reply("Hello, how are you?"))
 """
 
+from .chat.async_reply_stream import AsyncReplyStream
 from .chat.presets import PRESETS
 from .chat.rankers import MMI, AntiLM, DialogRPT
 from .chat.reply import Candidate, Reply
@@ -12,7 +13,7 @@ from .chat.reply_stream import ReplyStream
 from .chat.session import ChatSession
 from .decoding.generation_config import GenerationConfig
 from .engine.results import Generation, Timings, Usage
-from .errors import BackendError, CapacityError, CheckpointError, DialocppError
+from .errors import BackendError, CapacityError, CheckpointError, DialocppError, ReplyCancelledError
 from .model import Choice, Model, Score
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "MMI",
     "PRESETS",
     "AntiLM",
+    "AsyncReplyStream",
     "BackendError",
     "Candidate",
     "CapacityError",
@@ -33,6 +35,7 @@ __all__ = [
     "GenerationConfig",
     "Model",
     "Reply",
+    "ReplyCancelledError",
     "ReplyStream",
     "Score",
     "Timings",

@@ -33,6 +33,10 @@ class BackendError(DialocppError):
     """This machine cannot do what was asked for, such as an instruction set that it lacks. From the core."""
 
 
+class ReplyCancelledError(DialocppError):
+    """A reply was cancelled before any of it was shown, so nothing was said."""
+
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _LONGEST = 200

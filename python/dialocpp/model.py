@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,18 @@ class Model:
         theirs = None if tokenizer is None else replace(source, name=tokenizer, revision=None, subfolder="")
         checkpoint = load_checkpoint(source, dtype=dtype, tokenizer=theirs)
         return cls(checkpoint, device=device, num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
+
+    def __copy__(self) -> Model:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "expected something that can be pickled, found a Model; give its name or folder to the other process and "
+            "load it there with Model.from_pretrained, which shares the weights' memory"
+        )
 
     @property
     def runtime(self) -> Runtime:

@@ -31,14 +31,14 @@ class Script:
     def submit(self, request: jobs.Request) -> None:
         request.rules = dataclasses.replace(request.rules, max_new_tokens=len(self._ids))
 
-    def cancel(self, request: jobs.Request) -> None:
+    def abandon(self, request: jobs.Request) -> None:
         pass
 
-    def next_token(self, request: jobs.Request) -> int | None:
-        if len(request.generated) == len(self._ids):
-            return None
+    def is_over(self, request: jobs.Request) -> bool:
+        return len(request.generated) == len(self._ids)
+
+    def advance(self, request: jobs.Request, unless: Callable[[], bool]) -> None:
         request.generated.append(self._ids[len(request.generated)])
-        return request.generated[-1]
 
 
 HARD_TEXTS = ["naïve café", "👋🏽 wave", "日本語 text", "a👍", "👩‍👩‍👧", "é", "ÿþ", "x �", "  two spaces "]
@@ -206,7 +206,7 @@ def test_what_was_never_shown_was_never_said(model: Model, leave: Callable[[Chat
     assert ids_of(converse(chat, LINES[1:])) == ids_of(converse(undisturbed, LINES[1:]))
 
 
-@pytest.mark.parametrize("place", ["next_token", "_step", "_plan", "_commit", "submit"])
+@pytest.mark.parametrize("place", ["advance", "_step", "_plan", "_commit", "submit"])
 def test_ctrl_c_before_the_first_token(model: Model, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`_commit` is the worst place: the engine has run its step, and the request does not know it yet."""
     chat, undisturbed = (ChatSession(model, seed=18, **SHORT) for _ in range(2))
@@ -219,7 +219,7 @@ def test_ctrl_c_before_the_first_token(model: Model, place: str, monkeypatch: py
     assert ids_of(converse(chat, LINES[1:])) == ids_of(converse(undisturbed, LINES[1:]))
 
 
-@pytest.mark.parametrize("place", ["next_token", "_step", "_plan", "_commit"])
+@pytest.mark.parametrize("place", ["advance", "_step", "_plan", "_commit"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_ctrl_c_in_the_middle_of_a_reply(
     model: Model, tmp_path: Path, place: str, count: int, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dialocpp import Candidate, ChatSession, Model, _core
+from dialocpp import Candidate, ChatSession, Model, ReplyCancelledError, _core
 from dialocpp.chat.config import FALLBACK
 from dialocpp.chat.guards import key_of
 from dialocpp.engine import scheduler
@@ -32,15 +32,15 @@ class Scripted(scheduler.Scheduler):
         self.requests.append(request)
         self._lines[id(request)] = [*self._model.tokenizer.encode(self.left.pop(0)), request.rules.eos_token_ids[0]]
 
-    def next_token(self, request: Any) -> int | None:
+    def advance(self, request: Any, unless: Any = None) -> bool:
         known = [*request.prompt, *request.generated]
         if request.finish_reason is not None:
-            return None
+            return False
         start = min(len(request.sequence), len(known) - 1)
         request.sequence.truncate(start)
         self.engine.step([_core.Work(request.sequence, known[start:], None)])
         request.generated.append(self._lines[id(request)].pop(0))
-        return request.generated[-1]
+        return True
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_closing_before_anything_was_shown(model: Model, script: Script) -> None
     stream = chat.stream("b")
     stream.close()
     assert chat.history == before
-    with one_sentence(RuntimeError, "no reply yet"):
+    with one_sentence(ReplyCancelledError, "cancelled before it began"):
         _ = stream.reply
 
 

@@ -76,17 +76,17 @@ def recorded(monkeypatch: pytest.MonkeyPatch, model: Model) -> list[Any]:
 class interrupted_at:  # noqa: N801 (used like a function)
     """Ctrl-C in the call number `count` of a function that a reply calls again and again."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, place: str = "next_token") -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, place: str = "advance") -> None:
         self._patch, self._left, self._place = monkeypatch, count, place
 
     def __enter__(self) -> None:
         original = getattr(Scheduler, self._place)
 
-        def strike(*arguments: Any) -> Any:
+        def strike(*arguments: Any, **named: Any) -> Any:
             self._left -= 1
             if self._left == -1:
                 raise KeyboardInterrupt("Ctrl-C")
-            return original(*arguments)
+            return original(*arguments, **named)
 
         self._context = self._patch.context()
         self._context.__enter__().setattr(Scheduler, self._place, strike)

@@ -6,16 +6,18 @@ All of an attempt run in one batch, on one reading of the prompt.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dialocpp import _core
 from dialocpp.engine.beam_search import BeamSearch
-from dialocpp.engine.job import CancelledJobError
-from dialocpp.engine.request import Request
+from dialocpp.engine.job import CancelledJobError, cut_to
+from dialocpp.engine.request import RUN_AHEAD, Request
 from dialocpp.engine.results import TokenLogprob
 from dialocpp.engine.runtime import Runtime
 from dialocpp.engine.scheduler import Scheduler
+from dialocpp.engine.steps import Call, Step, Steps, finish, next_token
 from dialocpp.text.reply_text import ReplyText
 
 from .reply import GUARD, Candidate
@@ -24,6 +26,9 @@ from .reply_spec import ReplySpec
 # Why a candidate was passed over that no guard objects to: it was not finished, or not ranked, in time.
 LATE = "too late"
 _RANKED_AT_ONCE = 4  # candidates, where there is a time limit
+# Candidates that are written at once; the others begin when one of these has ended, so that a time limit and whoever
+# stops the reply are heeded. So many keep their pages till the choice: what else is chosen is read again.
+AT_ONCE = 64
 
 CandidateJob = Request | BeamSearch
 
@@ -51,15 +56,16 @@ class Streamed:
         """The tokens that were read."""
         return tuple(self.request.generated[: self.read])
 
-    def growing(self) -> Iterator[str]:
-        """The text so far, each time that it has grown by whole characters."""
-        while (token := self._scheduler.next_token(self.request)) is not None:
+    def grow(self) -> Steps[str | None]:
+        """The text so far, once it has grown by whole characters; None at its end."""
+        while (token := (yield from next_token(self._scheduler, self.request))) is not None:
             if token in self.request.rules.eos_token_ids:
-                return
+                return None
             self.read += 1
             if piece := self._stream.push(token):
                 self.text += piece
-                yield self.text
+                return self.text
+        return None
 
     def whole(self) -> str:
         """At the end: all of the text, with what was held back until it was sure to stay."""
@@ -97,10 +103,10 @@ class Attempt:
         for job in list(self.jobs):
             job.cancelled = True
 
-    def cancel(self) -> None:
-        """No step works for it any more."""
+    def abandon(self) -> None:
+        """No further step works for it."""
         for job in self.jobs:
-            self._runtime.scheduler.cancel(job)
+            self._runtime.scheduler.abandon(job)
 
     def streamed(self) -> Streamed:
         """The first candidate, to be read while it is written."""
@@ -114,7 +120,7 @@ class Attempt:
     def broken_off(self, streamed: Streamed, rejected_because: str) -> Drawn:
         """The candidate that is read no further, as it is now: how far its request has run ahead depends on others."""
         request = streamed.request
-        self._runtime.scheduler.cancel(request)
+        self._runtime.scheduler.abandon(request)
         candidate = Candidate(
             text=streamed.text,
             token_ids=streamed.token_ids,
@@ -125,9 +131,16 @@ class Attempt:
         )
         return Drawn(request, candidate)
 
-    def considered(self) -> list[Drawn]:
+    def considered(self) -> Steps[list[Drawn]]:
         """All candidates, in the order in which they were drawn, each with its scores or why it will not do."""
-        drawn = self._by_beams() if isinstance(self.jobs[0], BeamSearch) else self._by_samples()
+        drawn = yield from self._by_beams() if isinstance(self.jobs[0], BeamSearch) else self._by_samples()
+        judge = partial(self._judged, drawn)
+        if not self._spec.asks_functions:
+            return judge()
+        judged: list[Drawn] = yield Call(judge)
+        return judged
+
+    def _judged(self, drawn: Sequence[Drawn]) -> list[Drawn]:
         # Half a reply is better than none, but no better than a whole one.
         one_is_whole = any(_is_whole(each.candidate) for each in drawn)
         candidates = [
@@ -150,7 +163,11 @@ class Attempt:
             job = self._runtime.beam_search(sequence, prompt, config, penalty_start=start)
         else:
             seed = self._spec.seed_of(self._number, index)
-            job = self._runtime.request(sequence, prompt, config, seed=seed, penalty_start=start)
+            # Where nobody reads along, candidates stay together to their ends.
+            ahead = RUN_AHEAD if self._spec.streams else config.max_new_tokens
+            job = self._runtime.request(
+                sequence, prompt, config, seed=seed, penalty_start=start, run_ahead=ahead
+            )
         self.jobs.append(job)
         if self._stopped:  # looked at after the job can be seen by stop()
             raise CancelledJobError
@@ -162,26 +179,33 @@ class Attempt:
         assert isinstance(job, Request)
         return job
 
-    def _by_samples(self) -> list[Drawn]:
+    def _by_samples(self) -> Steps[list[Drawn]]:
         scheduler, first = self._runtime.scheduler, self._first_request()
-        scheduler.next_token(first)  # from here on the prompt can be shared
-        requests = [first]
-        for index in range(1, self._spec.num_candidates if self._config.do_sample else 1):
-            job = self._submit(scheduler.fork(first, len(self._spec.prompt) - 1), index)
-            assert isinstance(job, Request)
-            requests.append(job)
-        live = list(requests)
+        yield from next_token(scheduler, first)  # from here on the prompt can be shared
+        requests, live = [first], [first]
+        count = self._spec.num_candidates if self._config.do_sample else 1
         while live:
-            live = [request for request in live if scheduler.next_token(request) is not None]
+            while len(live) < AT_ONCE and len(requests) < count:
+                if len(requests) >= AT_ONCE and self._is_late():
+                    count = len(requests)
+                    break
+                job = self._submit(scheduler.fork(first, len(self._spec.prompt) - 1), len(requests))
+                assert isinstance(job, Request)
+                requests.append(job)
+                live.append(job)
+            yield Step(live[0], partial(_is_done, live[0]))
+            live = [request for request in live if not scheduler.is_over(request)]
+        for request in requests[AT_ONCE:]:
+            cut_to(request.sequence, len(self._spec.prompt) - 1)
         return [
             Drawn(request, self._candidate(request, index, self._text_of(request.reply_ids)))
             for index, request in enumerate(requests)
         ]
 
-    def _by_beams(self) -> list[Drawn]:
+    def _by_beams(self) -> Steps[list[Drawn]]:
         search = self.jobs[0]
         assert isinstance(search, BeamSearch)
-        self._runtime.scheduler.finish(search)
+        yield from finish(self._runtime.scheduler, search)
         drawn = []
         for found in search.finished:
             text = self._text_of(found.reply_ids)
@@ -238,11 +262,19 @@ class Attempt:
     def _elapsed(self) -> float:
         return time.perf_counter() - self._started
 
+    def _is_late(self) -> bool:
+        limit = self._spec.drawing_time
+        return limit is not None and self._elapsed() > limit
+
 
 def best_of(considered: Sequence[Drawn]) -> Drawn | None:
     """The one with the highest total that will do, the first of equals; None if none will do."""
     fine = [drawn for drawn in considered if drawn.candidate.rejected_because is None]
     return max(fine, key=lambda drawn: drawn.candidate.total, default=None)
+
+
+def _is_done(request: Request) -> bool:
+    return request.done
 
 
 def _is_whole(candidate: Candidate) -> bool:

@@ -39,6 +39,8 @@ class ChatConfig:
     `bad_words` or `reply_filter` are not said.
     `window_tokens`: how much of the history a reply sees; None: 128, and for a greedy one all that fits.
     `persona`: lines that stand before the history and never leave.
+    `on_busy`: what a message meets while the session is in the middle of a reply: an `error`, or it may `wait` for its
+    turn, first come, first served, for `max_time` at most, which then counts from the beginning of the wait.
     `chat_format`: `auto`, a name of FORMATS, `template`, or a function from a Dialogue to pieces.
     """
 
@@ -49,6 +51,7 @@ class ChatConfig:
     fallback: Sequence[str] = FALLBACK
     window_tokens: int | None = None
     persona: Sequence[str] = ()
+    on_busy: str = "error"
     chat_format: str | Layout = AUTO
 
     def __post_init__(self) -> None:
@@ -56,6 +59,8 @@ class ChatConfig:
             _check_count(name, getattr(self, name), least)
         if self.echo_guard is not None and not isinstance(self.echo_guard, bool):
             raise TypeError(f"expected echo_guard to be True, False or None, found {self.echo_guard!r}; give one")
+        if self.on_busy not in ("error", "wait"):
+            raise ValueError(f"expected on_busy to be error or wait, found {self.on_busy!r}; give one of the two")
         for name in ("fallback", "persona"):
             object.__setattr__(self, name, _texts(name, getattr(self, name)))
         if not self.fallback:

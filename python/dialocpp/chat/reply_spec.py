@@ -88,6 +88,11 @@ class ReplySpec:
         return one and not self.ranking and self.guard.accepts is None
 
     @property
+    def asks_functions(self) -> bool:
+        """Are candidates judged by more than their text: by rankers or by a caller's own filter?"""
+        return bool(self.ranking) or self.guard.accepts is not None
+
+    @property
     def drawing_time(self) -> float | None:
         """Seconds from the beginning in which tokens may be drawn; None: no limit."""
         limit = self.config.max_time

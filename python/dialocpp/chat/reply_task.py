@@ -7,8 +7,9 @@ several candidates, or a filter that needs the whole text, the reply is shown on
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
+from typing import Any
 
 from dialocpp import _core
 from dialocpp.decoding.seeds import derived_seed
@@ -16,17 +17,27 @@ from dialocpp.engine.job import CancelledJobError
 from dialocpp.engine.request import Request
 from dialocpp.engine.results import Timings, TokenLogprob, Usage
 from dialocpp.engine.runtime import Runtime
+from dialocpp.engine.scheduler import Scheduler
+from dialocpp.engine.steps import Need
 
 from .candidates import Attempt, CandidateJob, Drawn, best_of
 from .guards import ECHO, key_of
 from .reply import CANCELLED, FALLBACK, GUARD, Candidate, Reply
 from .reply_spec import ReplySpec
 
+# Pieces of a text, and between them what somebody must do for the next one.
+Pieces = Generator[str | Need, Any, None]
+
 
 class ReplyTask:
-    """A reply in the making. `text` and `token_ids` are what has been shown; `finish_reason` is set at its end."""
+    """A reply in the making. `text` and `token_ids` are what has been shown; `finish_reason` is set at its end.
 
-    def __init__(self, runtime: Runtime, sequence: _core.Sequence, spec: ReplySpec) -> None:
+    `started`: when it was asked for, by the clock of time.perf_counter: `max_time` counts from there (None: from now).
+    """
+
+    def __init__(
+        self, runtime: Runtime, sequence: _core.Sequence, spec: ReplySpec, started: float | None = None
+    ) -> None:
         self.sequence = sequence  # in the end, that of the candidate that was chosen
         self.spec = spec
         self.text = ""
@@ -37,11 +48,16 @@ class ReplyTask:
         self.candidates: list[Candidate] = []
         self.stopped = False
         self._runtime = runtime
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() if started is None else started
         self._generated = 0  # tokens of attempts that are over
         self._is_last_resort = False
         self._attempt = self._next_attempt()
         self._first_job = self._chosen_job = self._attempt.begin()
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Who runs its steps."""
+        return self._runtime.scheduler
 
     @property
     def generated_tokens(self) -> int:
@@ -74,8 +90,11 @@ class ReplyTask:
         start = self._first_job.submitted
         return Timings(self._chosen_job.first_token - start, self._chosen_job.last_token - start)
 
-    def pieces(self) -> Iterator[str]:
-        """The text, piece by piece; it ends without a finish_reason when it is stopped."""
+    def pieces(self) -> Pieces:
+        """The text, piece by piece; it ends without a finish_reason when it is stopped.
+
+        Between the pieces come needs (`engine/steps.py`): who reads them does what they ask for, and sends the result.
+        """
         with suppress(CancelledJobError):
             yield from self._attempts()
 
@@ -85,8 +104,13 @@ class ReplyTask:
         self._attempt.stop()
 
     def close(self) -> None:
-        """No step works for this reply any more."""
-        self._attempt.cancel()
+        """No further step works for this reply."""
+        self._attempt.abandon()
+
+    @property
+    def surely_read(self) -> list[int]:
+        """Ids that its sequence holds, told without waiting for a step that may still run."""
+        return [*self.spec.prompt, *(() if self._is_last_resort else self.token_ids[:-1])]
 
     def free(self) -> None:
         """Free the pages of the candidates that were not chosen."""
@@ -122,7 +146,7 @@ class ReplyTask:
         self.seed = self.spec.seed_of(self.retries, 0)
         return Attempt(self._runtime, self.spec, self.sequence, self.retries, self._started)
 
-    def _attempts(self) -> Iterator[str]:
+    def _attempts(self) -> Pieces:
         while True:
             yield from self._streamed() if self.spec.streams else self._chosen()
             if self.finish_reason is not None:
@@ -141,10 +165,12 @@ class ReplyTask:
         limit = self.spec.drawing_time
         return limit is not None and time.perf_counter() - self._started > limit
 
-    def _streamed(self) -> Iterator[str]:
+    def _streamed(self) -> Pieces:
         """A single candidate, shown as far as no guard can object any more."""
         guard, streamed = self.spec.guard, self._attempt.streamed()
-        for text in streamed.growing():
+        while (text := (yield from streamed.grow())) is not None:
+            if self.stopped:
+                raise CancelledJobError
             if guard.repeats(text):
                 self._refuse(self._attempt.broken_off(streamed, ECHO))
                 return
@@ -170,14 +196,14 @@ class ReplyTask:
         self.candidates.append(drawn.candidate)
         self.finish_reason = GUARD if self.text else None
 
-    def _chosen(self) -> Iterator[str]:
+    def _chosen(self) -> Pieces:
         """The best of several candidates, shown whole."""
-        considered = self._attempt.considered()
+        considered = yield from self._attempt.considered()
         self.candidates += [drawn.candidate for drawn in considered]
         if (best := best_of(considered)) is not None:
             yield from self._choose(best)
 
-    def _choose(self, drawn: Drawn) -> Iterator[str]:
+    def _choose(self, drawn: Drawn) -> Pieces:
         """This candidate is the reply: show what of it has not been shown."""
         job: CandidateJob = drawn.job
         self._chosen_job, self.sequence, self.seed = job, job.sequence, drawn.candidate.seed

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
-from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dialocpp.chat import transcript
 from dialocpp.decoding.generation_config import ARGUMENTS, GenerationConfig, override
 from dialocpp.decoding.seeds import checked_seed, derived_seed, fresh_seed
-from dialocpp.engine.background import in_background
 from dialocpp.model import Model
 from dialocpp.prompt.formats import resolve_format
 from dialocpp.prompt.turns import Role, Turn, check_message
 from dialocpp.prompt.window import Window
 
-from .claim import Occupancy
+from .async_reply_stream import AsyncReplyStream
+from .claim import Claim, Occupancy
 from .config import CHAT_ARGUMENTS, split_arguments
 from .history import Draft, Exchange, History
 from .presets import BY_REVERSE, preset_named
 from .rankers import MMI
 from .ranking import RankerArgument, Ranking
-from .reply import Reply
+from .reply import CANCELLED, Reply
 from .reply_spec import ReplySpec
 from .reply_stream import ReplyStream
 from .reply_task import ReplyTask
@@ -134,20 +133,33 @@ class ChatSession:
         """
         return self._start(generation, message)
 
-    async def astream(self, message: str, **generation: Any) -> AsyncIterator[str]:
-        """`stream` for asyncio: the event loop runs on while the model computes.
+    async def areply(self, message: str, **generation: Any) -> Reply:
+        """`reply` for asyncio: the event loop runs on. Cancelling the task stops it and keeps what was already said."""
+        return await self.astream(message, **generation).read()
 
-        A task that is cancelled leaves within one step, a long prompt's included; what was shown stays.
+    def astream(self, message: str, **generation: Any) -> AsyncReplyStream:
+        """`stream` for asyncio: the event loop runs on while the model computes. It begins when it is first read.
+
+        Leaving the loop in any way stops the reply, what was shown stays, and the next message may follow at once. A
+        task that is cancelled while it waits for a piece leaves within one step, a long prompt's included.
         """
-        started: list[ReplyStream] = []  # not returned: a cancelled caller would never see it, and could not close it
-        try:
-            await in_background(lambda: started.append(self.stream(message, **generation)))
-            stream = started[0]
-            while (piece := await in_background(lambda: next(stream, None), stream.stop)) is not None:
-                yield piece
-        finally:
-            if started:
-                await in_background(started[0].close)
+        config = override(self.generation_config, generation)
+        return AsyncReplyStream(
+            self.model.runtime.driver,
+            partial(self._occupancy.aclaim, **self._patience(config)),
+            partial(self._begin, config, message, False),
+        )
+
+    def cancel(self) -> bool:
+        """Stop the reply that is being written, from any thread or task; False if there is none. Returns at once.
+
+        Whoever reads it comes to its end after the current step, and what was shown stays in the history.
+        """
+        holder = self._occupancy.holder
+        if holder is None:
+            return False
+        holder.cancel()
+        return True
 
     def prepare(self) -> int:
         """Read now what the next message will follow on; returns how many tokens that were.
@@ -155,7 +167,7 @@ class ChatSession:
         For idle time, such as while the user types: after turns have left the window, the rest must be read again. It
         changes no reply, only when its time is spent. CapacityError if the cache is full.
         """
-        with self._occupancy.claim():
+        with self._claim():
             ids = self._history.upcoming(self._window(self.generation_config))
             if not ids or self._sequence.tokens[: len(ids)] == ids:
                 return 0
@@ -174,7 +186,7 @@ class ChatSession:
 
         Nothing is read again: the cache still holds what came before it.
         """
-        with self._occupancy.claim():
+        with self._claim():
             return self._history.undo()
 
     def regenerate(self, **generation: Any) -> Reply:
@@ -190,16 +202,29 @@ class ChatSession:
 
     def fork(self) -> ChatSession:
         """A second conversation with the same past. The cache is shared until one of the two goes on."""
-        with self._occupancy.claim():
-            twin = copy.copy(self)
+        with self._claim():
+            twin = object.__new__(type(self))
+            twin.__dict__.update(self.__dict__)
             twin._occupancy = Occupancy()
             twin._history = self._history.fork()
             twin._sequence = self._sequence.fork()
             return twin
 
+    def __copy__(self) -> ChatSession:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ChatSession:
+        return self.fork()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "expected something that can be pickled, found a ChatSession; save() it to a file and load() that in the "
+            "other process, with a Model loaded there"
+        )
+
     def reset(self) -> None:
         """Begin a new conversation: no turn is left, and the cache is free."""
-        with self._occupancy.claim():
+        with self._claim():
             self._history.clear()
             self._sequence = self.model.runtime.new_sequence()
 
@@ -265,25 +290,35 @@ class ChatSession:
 
     def _start(self, arguments: dict[str, Any], message: str = "", *, again: bool = False) -> ReplyStream:
         """The reply to a message, or `again` to the last one."""
-        claim = self._occupancy.claim()
+        config = override(self.generation_config, arguments)
+        claim = self._claim(config)
         try:
-            text = self._history.last_message() if again else message
-            config = override(self.generation_config, arguments)
-            turn = self._turn("user", check_message(text))
-            draft = self._history.draft(turn, self._window(config), again=again)
-            spec = ReplySpec.of(
-                draft,
-                config,
-                self.settings,
-                seed=self._seed_of(draft) if config.seed is None else config.seed,
-                ranking=self._ranking,
-                end_token_ids=self._ends,
-                nameless_ids=self.model.tokenizer.nameless_ids,
-            )
-            return ReplyStream(claim, ReplyTask(self.model.runtime, self._sequence, spec), self._commit)
+            return self._begin(config, message, again, claim)
         except BaseException:
             claim.release()
             raise
+
+    def _begin(self, config: GenerationConfig, message: str, again: bool, claim: Claim) -> ReplyStream:
+        turn = self._turn("user", check_message(self._history.last_message() if again else message))
+        draft = self._history.draft(turn, self._window(config), again=again)
+        spec = ReplySpec.of(
+            draft,
+            config,
+            self.settings,
+            seed=self._seed_of(draft) if config.seed is None else config.seed,
+            ranking=self._ranking,
+            end_token_ids=self._ends,
+            nameless_ids=self.model.tokenizer.nameless_ids,
+        )
+        task = ReplyTask(self.model.runtime, self._sequence, spec, started=claim.since)
+        return ReplyStream(claim, task, self._commit)
+
+    def _claim(self, config: GenerationConfig | None = None) -> Claim:
+        return self._occupancy.claim(**self._patience(config or self.generation_config))
+
+    def _patience(self, config: GenerationConfig) -> dict[str, Any]:
+        """How long a caller waits for its turn."""
+        return {"wait": self.settings.on_busy == "wait", "seconds": config.max_time}
 
     def _seed_of(self, draft: Draft) -> int:
         """Each turn has its own random numbers, and so has each further reply to one message."""
@@ -292,6 +327,7 @@ class ChatSession:
     def _commit(self, task: ReplyTask, reason: str) -> Reply:
         """The reply becomes a turn: before the last line nothing has been said, after it both turns have."""
         reply = task.reply(reason)
+        read = task.surely_read if reason == CANCELLED else task.sequence.tokens
         self._sequence = task.sequence
-        self._history.commit(task.spec.draft, Turn("assistant", reply.text, reply.token_ids), task.sequence.tokens)
+        self._history.commit(task.spec.draft, Turn("assistant", reply.text, reply.token_ids), read)
         return reply

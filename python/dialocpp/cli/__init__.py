@@ -21,6 +21,7 @@ from .output import drop_output, prepare_streams, sentence, show_warning
 from .pull import pull
 from .quantize import quantize
 from .score import score
+from .train import train
 
 
 class _Commands(click.Group):
@@ -70,7 +71,7 @@ def main() -> None:
     """
 
 
-for _command in (chat, generate, score, quantize, pull, info, bench, evaluate):
+for _command in (chat, generate, score, quantize, pull, info, bench, evaluate, train):
     main.add_command(_command)
 
 __all__ = ["main"]

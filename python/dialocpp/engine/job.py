@@ -43,6 +43,9 @@ class Job(Protocol):
 class TokenJob(Job, Protocol):
     """A job that is read token by token."""
 
+    @property
+    def has_token(self) -> bool:
+        """There is a token that the reader has not seen."""
     def take(self) -> int | None:
         """The next token that the reader has not seen; None if there is none yet."""
 

@@ -63,9 +63,13 @@ class Request(WritingJob):
     def writes(self) -> bool:
         return bool(self.generated)
 
+    @property
+    def has_token(self) -> bool:
+        return self.taken < len(self.generated)
+
     def take(self) -> int | None:
         """The next token that the caller has not seen."""
-        if self.taken == len(self.generated):
+        if not self.has_token:
             return None
         self.taken += 1
         return self.generated[self.taken - 1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dialocpp import _core
 from dialocpp.decoding.generation_config import GenerationConfig
@@ -16,6 +16,7 @@ from dialocpp.decoding.rules import Rules
 from dialocpp.errors import CapacityError
 from dialocpp.text.tokenizer import Tokenizer
 
+from .background import Driver
 from .beam_search import Beams, BeamSearch
 from .job import Job
 from .request import RUN_AHEAD, Request
@@ -35,6 +36,11 @@ class Runtime:
     scheduler: Scheduler
     ranks: bool = False
     """It scores replies and has no token to choose."""
+    driver: Driver = field(init=False)
+    """Runs steps for those who wait on event loops."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "driver", Driver(self.scheduler))
 
     def check_writes(self) -> None:
         """ValueError for a model that ranks replies: it has no token to choose."""

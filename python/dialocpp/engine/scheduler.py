@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from dialocpp import _core
@@ -28,21 +29,39 @@ class Scheduler:
         self.engine = engine
         # Reentrant: the collector may close an abandoned stream, which cancels, in the middle of a step.
         self._lock = threading.RLock()
-        self._live: list[Job] = []
+        # By id, in the order of submission. A job leaves at once, whoever holds the lock; and one that nobody else
+        # holds has left, so that no exception, wherever it strikes, leaves a job here that nobody waits for.
+        self._live: dict[int, weakref.ref[Job]] = {}
         self._stepping = False
         renew_after_fork(self)
 
     def submit(self, job: Job) -> None:
         """Queue a job; whoever waits for a result next runs it too."""
-        job.begin()
-        with self._lock:
-            self._live.append(job)
+        with self._lock:  # between two steps: the last one may still work on a sequence whose job was abandoned
+            job.begin()
+            live, key = self._live, id(job)
+            live[key] = weakref.ref(job, lambda _: live.pop(key, None))
+
+    def abandon(self, job: Job) -> None:
+        """Serve a job no more. Returns at once; whoever waits for the job gets CancelledJobError after this step."""
+        job.cancelled = True  # seen between two steps, also by a thread that holds the lock from one to the next
+        self._live.pop(id(job), None)
 
     def cancel(self, job: Job) -> None:
-        """Serve a job no more; returns once no step works on it. Whoever waits for the job gets CancelledJobError."""
-        job.cancelled = True  # seen between two steps, also by a thread that holds the lock from one to the next
+        """`abandon`, and return once no step works on the job."""
+        self.abandon(job)
         with self._lock:
-            self._live = [other for other in self._live if other is not job]
+            pass
+
+    def is_over(self, job: Job) -> bool:
+        """Is the job done? Raises its error; CancelledJobError for one that is served no more."""
+        if job.error is not None:
+            raise _bare(job.error)
+        if job.done:
+            return True
+        if job.cancelled:
+            raise CancelledJobError
+        return False
 
     def finish(self, job: Job) -> None:
         """Run steps until the job is done. Raises the job's error."""
@@ -57,15 +76,16 @@ class Scheduler:
                 if token is not None or not self.advance(job):
                     return token
 
-    def advance(self, job: Job) -> bool:
-        """One step for the job, and for whoever else there is room; False if it is done. Raises the job's error."""
+    def advance(self, job: Job, unless: Callable[[], bool] | None = None) -> bool:
+        """One step for the job, and for whoever else there is room; False if it is done. Raises the job's error.
+
+        No step if `unless()`, asked once no other step runs: that one may have brought what was waited for.
+        """
         with self._lock:
-            if job.error is not None:
-                raise _bare(job.error)
-            if job.done:
+            if self.is_over(job):
                 return False
-            if job.cancelled:
-                raise CancelledJobError
+            if unless is not None and unless():
+                return True
             if self._stepping:  # by this thread: the lock is reentrant
                 raise RuntimeError(
                     "expected no step of this model inside a function that a step calls, such as a logits_processor, "
@@ -88,11 +108,17 @@ class Scheduler:
     def renew_after_fork(self) -> None:
         """In a child after fork(): the lock may be held by a thread that is not here, nor are the callers."""
         self._lock = threading.RLock()
-        self._live = []
+        self._live = {}
         self._stepping = False
 
+    def _jobs(self) -> list[Job]:
+        """Those that are served, in the order of submission."""
+        return [job for reference in list(self._live.values()) if (job := reference()) is not None]
+
     def _step(self, needed: Job) -> None:
-        self._live = [job for job in self._live if not job.done and job.error is None]
+        for job in self._jobs():
+            if job.done or job.error is not None or job.cancelled:
+                self._live.pop(id(job), None)
         planned = self._plan(needed)
         try:
             outcomes = self.engine.step([item for _, work in planned for item in work])
@@ -104,7 +130,7 @@ class Scheduler:
     def _plan(self, needed: Job) -> list[tuple[Job, list[_core.Work]]]:
         """Work for everybody who is not too far ahead: writers first, then readers within the step's budget."""
         # The caller's own job comes first: whoever runs the step must get on.
-        others = [job for job in self._live if job is not needed and not job.waits]
+        others = [job for job in self._jobs() if job is not needed and not job.waits]
         budget = STEP_TOKENS
         planned = []
         for job in [needed, *sorted(others, key=lambda job: not job.writes)]:
