@@ -33,8 +33,9 @@ posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names a
 
 
 @pytest.fixture
-def folder(tmp_path: Path, tiny: Gpt2, tiny_folder: Path) -> Path:
-    """A sharded model with every text file, each of which a test may break."""
+def folder(tmp_path: Path, tiny: Gpt2, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sharded model with every text file, each of which a test may break, and a cache of its own."""
+    monkeypatch.setenv("DIALOCPP_CACHE", str(tmp_path / "cache"))
     made = write_shards(tmp_path / "m", tiny.config, entries(tiny))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_folder / name, made)

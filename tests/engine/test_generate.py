@@ -164,6 +164,7 @@ def test_what_comes_back(tiny_model: Model) -> None:
     assert (generation.finish_reason, generation.seed, len(generation.token_ids)) == ("length", 5, 7)
     usage = generation.usage
     assert (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens) == (5, 0, 7)
+    assert usage.generated_tokens == 7
     assert 0 < generation.timings.time_to_first_token <= generation.timings.total
 
 

@@ -184,7 +184,7 @@ class Attempt:
         yield from next_token(scheduler, first)  # from here on the prompt can be shared
         requests, live = [first], [first]
         count = self._spec.num_candidates if self._config.do_sample else 1
-        while live:
+        while True:
             while len(live) < AT_ONCE and len(requests) < count:
                 if len(requests) >= AT_ONCE and self._is_late():
                     count = len(requests)
@@ -193,6 +193,8 @@ class Attempt:
                 assert isinstance(job, Request)
                 requests.append(job)
                 live.append(job)
+            if not live:
+                break
             yield Step(live[0], partial(_is_done, live[0]))
             live = [request for request in live if not scheduler.is_over(request)]
         for request in requests[AT_ONCE:]:

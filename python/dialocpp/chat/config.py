@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, GenerationConfig, override
+from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, MOST, GenerationConfig, override
 from dialocpp.prompt.formats import AUTO
 from dialocpp.prompt.turns import Layout
 from dialocpp.prompt.window import TRAINED_TOKENS
@@ -31,7 +31,7 @@ FALLBACK = (
 class ChatConfig:
     """A session's settings; immutable. TypeError or ValueError for a bad one.
 
-    `num_candidates`: replies drawn at once, of which the best is given (a greedy reply has one).
+    `num_candidates`: replies drawn together, of which the best is given; at most 1024 (a greedy reply has one).
     `max_retries`: further attempts with other random numbers when no candidate will do.
     `echo_guard`: refuse what was said before; None: in sampled replies, so that a greedy one stays exactly that.
     `reply_filter`: words that no reply may hold, or a function that returns False for such a reply.
@@ -59,6 +59,8 @@ class ChatConfig:
             _check_count(name, getattr(self, name), least)
         if self.echo_guard is not None and not isinstance(self.echo_guard, bool):
             raise TypeError(f"expected echo_guard to be True, False or None, found {self.echo_guard!r}; give one")
+        if self.num_candidates > MOST:
+            raise ValueError(f"expected num_candidates to be at most {MOST}, found {self.num_candidates}; lower it")
         if self.on_busy not in ("error", "wait"):
             raise ValueError(f"expected on_busy to be error or wait, found {self.on_busy!r}; give one of the two")
         for name in ("fallback", "persona"):

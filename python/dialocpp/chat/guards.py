@@ -10,7 +10,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from dialocpp.errors import ask
 from dialocpp.prompt.turns import Turn
 from dialocpp.text.words import fold, words_of_list
 
@@ -124,6 +126,6 @@ def _in_a_circle(words: list[str]) -> bool:
 
 def _as_function(reply_filter: ReplyFilter) -> Callable[[str], bool | None]:
     if callable(reply_filter):
-        return reply_filter
+        return partial(ask, "reply_filter", reply_filter)
     words = words_of_list(tuple(reply_filter))
     return lambda text: not words.found(text)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+from dialocpp.errors import ask
 from dialocpp.prompt.turns import Turn
 
 from .reply import Candidate
@@ -73,7 +74,7 @@ class Ranking:
         # The same text drawn twice is ranked once.
         different = list({candidate.text: candidate for candidate in candidates}.values())
         for ranker, _ in self.weighted:
-            values = [float(value) for value in ranker.score(context, different)]
+            values = [float(value) for value in ask(f"ranker {ranker.name}", ranker.score, context, different)]
             if len(values) != len(different) or any(map(math.isnan, values)):
                 raise ValueError(
                     f"ranker {ranker.name}: expected {len(different)} numbers, one for each candidate, found {values}; "

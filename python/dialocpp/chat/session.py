@@ -18,7 +18,7 @@ from dialocpp.prompt.window import Window
 
 from .async_reply_stream import AsyncReplyStream
 from .claim import Claim, Occupancy
-from .config import CHAT_ARGUMENTS, split_arguments
+from .config import CHAT_ARGUMENTS, ChatConfig, split_arguments
 from .history import Draft, Exchange, History
 from .presets import BY_REVERSE, preset_named
 from .rankers import MMI
@@ -266,9 +266,10 @@ class ChatSession:
         if unknown := saved.settings.keys() - set(CHAT_ARGUMENTS):
             raise transcript.damaged(Path(path), f"the unknown setting {min(unknown)!r}")
         try:
-            chat = cls(model, saved.generation_config, seed=saved.seed, **(saved.settings | functions))
-        except TypeError as error:
-            raise transcript.damaged(Path(path), repr(error)) from None
+            ChatConfig(**saved.settings)
+        except (TypeError, ValueError) as error:
+            raise transcript.damaged(Path(path), str(error).split(";")[0]) from None
+        chat = cls(model, saved.generation_config, seed=saved.seed, **(saved.settings | functions))
         chat.preset = saved.preset
         if saved.fingerprint == model.fingerprint:
             highest = max((id_ for turn in saved.turns for id_ in turn.token_ids), default=0)

@@ -136,12 +136,12 @@ def check_ids(path: Path, saved: Transcript, tokenizer: Tokenizer) -> None:
     They are the text's own or, of a reply, those that were drawn for it. One that was stopped may have been drawn on
     into a stop string that was not shown.
     """
-    stops = saved.generation_config.stop_strings or ()
+    stops = saved.generation_config.stopping_strings
     for index, turn in enumerate(saved.turns):
         if turn.token_ids == tuple(tokenizer.encode(turn.content)):
             continue
         stream = tokenizer.stream(skip_special_tokens=True)
-        said = "".join(map(stream.push, turn.token_ids)) + stream.flush()
+        said = "".join(map(stream.push, turn.token_ids)) + stream.flush(unfinished=False)
         rest = said.removeprefix(turn.content)
         is_its = said.startswith(turn.content) and (not rest or any(stop.startswith(rest) for stop in stops))
         if turn.role == "user" or not is_its:

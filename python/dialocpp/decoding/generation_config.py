@@ -15,6 +15,10 @@ LogitsProcessor = Callable[[list[int], "_core.F32"], "_core.F32 | None"]
 """(token ids so far, logits (V,) after the processors) -> logits to go on with; None: the array as it was changed."""
 
 
+# Results, beams and candidates of one prompt: more would take memory for hours and bring nothing.
+MOST = 1024
+
+
 @dataclasses.dataclass(frozen=True)
 class GenerationConfig:
     """Generation arguments under Hugging Face's names and with its meaning; immutable.
@@ -182,10 +186,10 @@ class GenerationConfig:
         for name, value in [*ids, *counts]:
             if not -(2**31) <= value < 2**31:
                 raise ValueError(f"expected {name} to be below 2**31, found {value}; lower it")
-        for name in ("num_beams", "num_return_sequences", "top_logprobs"):
+        for name, most in (("num_beams", MOST), ("num_return_sequences", MOST), ("top_logprobs", 2**20)):
             value = getattr(self, name)
-            if value is not None and value > 2**20:
-                raise ValueError(f"expected {name} to be at most 2**20, found {value}; lower it")
+            if value is not None and value > most:
+                raise ValueError(f"expected {name} to be at most {most}, found {value}; lower it")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, float) and isinstance(value, int) and abs(value) > 2**1000:

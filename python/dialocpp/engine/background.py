@@ -68,6 +68,8 @@ class Driver:
             stop()
             errand.leave(leave)
             raise
+        finally:
+            del errand, future  # an error's traceback holds this frame, and the future holds the error
 
     def renew_after_fork(self) -> None:
         """In a child after fork(): the thread and those for whom it worked stayed with the parent."""
@@ -183,7 +185,9 @@ class _Errand(Generic[Result]):
         except StopIteration as end:
             self._end(partial(self.future.set_result, end.value))
         except BaseException as error:
-            self._end(partial(self.future.set_exception, error))
+            # Without this frame, which holds the future that holds the error.
+            trace = error.__traceback__
+            self._end(partial(self.future.set_exception, error.with_traceback(trace and trace.tb_next)))
         return self.need
 
     def run_need(self, scheduler: Scheduler) -> None:

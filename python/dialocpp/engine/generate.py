@@ -72,7 +72,12 @@ def beam_generations(runtime: Runtime, search: BeamSearch, config: GenerationCon
                 token_ids=tuple(ids),
                 finish_reason=finished.finish_reason,
                 seed=seed,
-                usage=usage_of(search),
+                usage=Usage(
+                    len(search.prompt),
+                    search.cached_tokens,
+                    completion_tokens=len(finished.generated),
+                    generated_tokens=search.completion_tokens,
+                ),
                 timings=timings_of(search),
                 score=finished.score,
             )
@@ -84,9 +89,10 @@ def _text(runtime: Runtime, ids: Sequence[int], config: GenerationConfig) -> str
     return cut(runtime.tokenizer.decode(ids, skip_special_tokens=True), config.stopping_strings)
 
 
-def usage_of(job: Request | BeamSearch) -> Usage:
+def usage_of(request: Request) -> Usage:
     """What a reply has cost so far."""
-    return Usage(len(job.prompt), job.cached_tokens, job.completion_tokens)
+    tokens = request.completion_tokens
+    return Usage(len(request.prompt), request.cached_tokens, tokens, generated_tokens=tokens)
 
 
 def timings_of(job: Request | BeamSearch) -> Timings:

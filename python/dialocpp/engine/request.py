@@ -10,6 +10,7 @@ import numpy as np
 
 from dialocpp import _core
 from dialocpp.decoding.generation_config import LogitsProcessor
+from dialocpp.errors import ask
 
 from .job import WritingJob
 from .results import TokenLogprob
@@ -112,7 +113,7 @@ class Request(WritingJob):
 
     def _draw(self, processor: LogitsProcessor, scores: _core.F32) -> int:
         tokens = self.prompt + self.generated
-        changed = processor(list(tokens), scores)
+        changed = ask("logits_processor", processor, list(tokens), scores)
         if changed is None:
             changed = scores
         changed = np.asarray(changed, np.float32)

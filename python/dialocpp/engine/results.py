@@ -11,7 +11,7 @@ class Usage:
 
     `recomputed_tokens` were in it once and had to be read again, because turns left the window or the conversation
     was loaded: of the fresh tokens of this prompt, and of the `prepared_tokens` that ChatSession.prepare() read before.
-    `generated_tokens` counts all candidates and retries, `completion_tokens` the reply alone.
+    `generated_tokens` counts all candidates, beams and retries, `completion_tokens` the reply alone.
     """
 
     prompt_tokens: int

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from dialocpp import _core
-from dialocpp.errors import DialocppError
+from dialocpp.errors import DialocppError, without_frames
 
 from .after_fork import renew_after_fork
 from .job import CancelledJobError, Job, SequenceJob, TokenJob
@@ -161,7 +161,7 @@ class Scheduler:
         try:
             job.commit(outcomes)
         except Exception as error:
-            job.error = error.with_traceback(None)
+            job.error = without_frames(error)
 
     def _run_alone(self, planned: list[tuple[Job, list[_core.Work]]], error: Exception) -> None:
         """One job's error must not reach the others: run each by itself and note whose it was."""
@@ -189,5 +189,7 @@ def _fail(job: Job, error: Exception) -> None:
 def _bare(error: Exception) -> Exception:
     """A copy without the traceback: held by a job, that would hold the job and its pages."""
     with suppress(Exception):  # a caller's own exception may not be copyable
-        return copy.copy(error).with_traceback(None)
+        twin = copy.copy(error).with_traceback(None)
+        twin.__cause__ = error.__cause__
+        return twin
     return error

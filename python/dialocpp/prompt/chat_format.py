@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from dialocpp.errors import ask
 from dialocpp.text.tokenizer import Tokenizer
 
 from .turns import Dialogue, Layout, Piece, Special, Turn
@@ -34,7 +35,8 @@ class ChatFormat:
 
     def encode(self, turns: Sequence[Turn]) -> list[int]:
         """The ids of these turns; after a user's turn also what opens the reply. TypeError for a wrong piece."""
-        pieces = list(self.layout(Dialogue(turns, self._persona, self._tokenizer.eos_token_id)))
+        dialogue = Dialogue(turns, self._persona, self._tokenizer.eos_token_id)
+        pieces = list(ask(f"chat format {self.name}", self.layout, dialogue))
         emitted = frozenset(id_ for piece in pieces for id_ in self._emitted(piece))
         ids: list[int] = []
         for piece in pieces:
