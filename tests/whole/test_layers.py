@@ -196,12 +196,12 @@ PYTHON_MISTAKES = {
 } | {
     f"{low} imports {high}": (upward_imports, f"{low}/a.py", f"from dialocpp.{high}.b import c")
     for level, rooms in enumerate(ROOMS[1:-1], 1)
-    for low in rooms - {"model", "__init__"}
-    for high in set().union(*ROOMS[level + 1 : -1]) - {"__init__"}
+    for low in sorted(rooms - {"model", "__init__"})
+    for high in sorted(set().union(*ROOMS[level + 1 : -1]) - {"__init__"})
 } | {
     f"{library} in {room}": (libraries_out_of_place, f"{room}/a.py", f"def f():\n    import {library}.x")
     for library, places in LIBRARIES.items()
-    for room in ("chat", "engine", *({"cli", "server", "training"} - places))
+    for room in ("chat", "engine", *sorted({"cli", "server", "training"} - places))
 }  # fmt: skip
 
 
