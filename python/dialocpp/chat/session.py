@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 from dialocpp.chat import transcript
 from dialocpp.decoding.generation_config import ARGUMENTS, GenerationConfig, override
+from dialocpp.decoding.other_names import INSTEAD
 from dialocpp.decoding.seeds import checked_seed, derived_seed, fresh_seed
 from dialocpp.model import Model
 from dialocpp.prompt.formats import resolve_format
@@ -94,6 +96,7 @@ class ChatSession:
     ) -> ChatSession:
         """Load a model and talk to it: Model.from_pretrained's arguments, and a ChatSession's."""
         own = {"generation_config", "preset", "rankers", "reverse", *ARGUMENTS, *CHAT_ARGUMENTS}
+        own |= INSTEAD.keys() - inspect.signature(Model.from_pretrained).parameters.keys()
         mine = {name: arguments.pop(name) for name in own & arguments.keys()}
         plain = {name: value for name, value in mine.items() if name not in ("rankers", "reverse")}
         # A bad argument is worth an error before the model is loaded.
