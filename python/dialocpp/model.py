@@ -193,10 +193,10 @@ class Model:
         """Continue each prompt; all of them run together, and each gets what it would get alone.
 
         A string is taken as it is, special tokens in it included; ids are taken as they are. The arguments are
-        GenerationConfig's, on top of what the model's generation_config.json says, as in transformers, which is greedy
-        where there is none; a `generation_config` takes the file's place as a whole. With `num_return_sequences=n` each prompt has n results in a row, the
-        best first with beams; result i uses seed + i. ValueError or TypeError for a bad argument, CapacityError for
-        a prompt that leaves no position for a reply.
+        GenerationConfig's, on top of what the model's generation_config.json says, as in transformers; where there is
+        none, decoding is greedy. A `generation_config` takes the file's place as a whole. With `num_return_sequences=n`
+        each prompt has n results in a row, the best first with beams; result i uses seed + i. ValueError or TypeError
+        for a bad argument, CapacityError for a prompt that leaves no position for a reply.
         """
         self._runtime.check_writes()
         ids = [self._encode(prompt) for prompt in _as_batch(prompts)]

@@ -97,8 +97,9 @@ class ModelDefaults:
         bounded = bounded and ("max_new_tokens" in given or "max_new_tokens" not in self.says)
         room = {"max_new_tokens": self.max_length} if bounded else {}
         config = dataclasses.replace(self.config, **(given | room))
-        least = (self.min_new_tokens, self.min_length) if "min_new_tokens" not in given else (config.min_new_tokens, None)
-        return [self._fitted(config, tokens, bounded, *least) for tokens in lengths]
+        if "min_new_tokens" in given:
+            return [self._fitted(config, tokens, bounded, config.min_new_tokens, None) for tokens in lengths]
+        return [self._fitted(config, tokens, bounded, self.min_new_tokens, self.min_length) for tokens in lengths]
 
     def _fitted(
         self, config: GenerationConfig, tokens: int, bounded: bool, least: int | None, min_length: int | None
