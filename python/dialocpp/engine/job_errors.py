@@ -102,7 +102,7 @@ def _text(error: BaseException, trace: TracebackType | None) -> str:
 def _code_of(handler: Any) -> CodeType | None:
     """Of a function, a method, a partial (asyncio's) or an object with __call__."""
     handler = getattr(handler, "func", handler)
-    if not hasattr(handler, "__code__") and not hasattr(handler, "__func__"):
-        handler = getattr(type(handler), "__call__", handler)
+    if callable(handler) and not hasattr(handler, "__code__") and not hasattr(handler, "__func__"):
+        handler = type(handler).__call__
     code = getattr(getattr(handler, "__func__", handler), "__code__", None)
     return code if isinstance(code, CodeType) else None
