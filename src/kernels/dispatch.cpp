@@ -15,6 +15,8 @@ constexpr Rung kScalar{"scalar", "plain C++: the definition of every kernel, on 
 Family family() {
 #if defined(DIALO_X86)
   return x86::family();
+#elif defined(DIALO_ARM64)
+  return arm::family();
 #else
   return {{}, {}, [] { return uint32_t{0}; }};
 #endif

@@ -11,6 +11,9 @@
 #if defined(__x86_64__)
 #define DIALO_X86 1
 #endif
+#if defined(__aarch64__) && !defined(__AARCH64EB__)
+#define DIALO_ARM64 1
+#endif
 
 // Kernels are built from small functions that must vanish into their callers: a call would spill every register.
 #define DIALO_INLINE static inline __attribute__((always_inline))
@@ -37,6 +40,9 @@ struct Family {
 };
 
 namespace x86 {
+Family family();
+}
+namespace arm {
 Family family();
 }
 

@@ -19,10 +19,8 @@ struct Act {
 using Weight = const int8_t*;
 constexpr int kOffset = 128;
 
-DIALO_INLINE Acc acc_zero() { return {}; }
 DIALO_INLINE Acc acc_load(const int32_t* p) { Acc r; DIALO_EACH r.i[l] = p[l]; return r; }
 DIALO_INLINE void acc_store(int32_t* p, Acc a) { DIALO_EACH p[l] = a.i[l]; }
-DIALO_INLINE Acc acc_add(Acc a, Acc b) { DIALO_EACH a.i[l] += b.i[l]; return a; }
 DIALO_INLINE Acc acc_sub(Acc a, Acc b) { DIALO_EACH a.i[l] -= b.i[l]; return a; }
 DIALO_INLINE Acc acc_times(Acc a, int32_t factor) { DIALO_EACH a.i[l] *= factor; return a; }
 DIALO_INLINE Vec acc_float(Acc a) { Vec r; DIALO_EACH r.f[l] = float(a.i[l]); return r; }
@@ -41,11 +39,13 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) {
 constexpr int kF32Rows = 2, kF32Blocks = 1, kF32RowBlocks = 1;
 constexpr int kI8Rows = 2, kI8Blocks = 1, kI8RowBlocks = 1;
 constexpr bool kTileAhead = false;
-constexpr int kAttentionRows = 2, kAttentionWidth = 1;
+constexpr int kAttentionRows = 2, kAttentionWidth = 1, kAttentionPages = 4;
 
 #include "kernels/body/rows.inl"
 #include "kernels/body/tile.inl"
 #include "kernels/body/gemm_f32.inl"
+#include "kernels/body/broadcast.inl"
+#include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/attention.inl"
 

@@ -20,9 +20,9 @@ def walk(window: Window, lengths: list[tuple[int, int]]) -> list[tuple[int, int,
         def size(start: int) -> int:
             return window.pinned + sum(turns[start:])
 
-        first = window.before_message(size, len(turns), first)
+        first = window.before_message(size, len(turns), first, range(0, len(turns), 2))
         turns.append(message)
-        first = window.with_message(size, len(turns), first)
+        first = window.with_message(size, len(turns), first, range(0, len(turns), 2))
         seen.append((first, size(first), len(turns)))
         turns.append(reply)
     return seen
@@ -71,8 +71,8 @@ def test_the_newest_exchange_stays_while_it_fits() -> None:
 def test_a_message_that_cannot_fit() -> None:
     window = Window.of(100, 20, 100, 1000)
     assert (window.reply, window.room) == (40, 60)
-    assert window.with_message(lambda first: 60, 1, 0) == 0
+    assert window.with_message(lambda first: 60, 1, 0, [0]) == 0
     with one_sentence(CapacityError, "at most 39 tokens, .* found 41 tokens"):
-        window.with_message(lambda first: 62, 1, 0)
+        window.with_message(lambda first: 62, 1, 0, [0])
     with one_sentence(CapacityError, "persona .* found 51 tokens"):
         Window.of(100, 51, 100, 10)

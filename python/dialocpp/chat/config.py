@@ -38,6 +38,7 @@ class ChatConfig:
     `fallback`: set phrases for when nothing will do; those that break `stop_strings`,
     `bad_words` or `reply_filter` are not said.
     `window_tokens`: how much of the history a reply sees; None: 128, and for a greedy one all that fits.
+    `max_turns`: turns of the history that a reply sees, at most; None: as many as the window holds.
     `persona`: lines that stand before the history and never leave.
     `on_busy`: what a message meets while the session is in the middle of a reply: an `error`, or it may `wait` for its
     turn, first come, first served, for `max_time` at most, which then counts from the beginning of the wait.
@@ -50,12 +51,13 @@ class ChatConfig:
     reply_filter: ReplyFilter | None = None
     fallback: Sequence[str] = FALLBACK
     window_tokens: int | None = None
+    max_turns: int | None = None
     persona: Sequence[str] = ()
     on_busy: str = "error"
     chat_format: str | Layout = AUTO
 
     def __post_init__(self) -> None:
-        for name, least in (("num_candidates", 1), ("max_retries", 0), ("window_tokens", 1)):
+        for name, least in (("num_candidates", 1), ("max_retries", 0), ("window_tokens", 1), ("max_turns", 0)):
             _check_count(name, getattr(self, name), least)
         if self.echo_guard is not None and not isinstance(self.echo_guard, bool):
             raise TypeError(f"expected echo_guard to be True, False or None, found {self.echo_guard!r}; give one")
@@ -120,7 +122,7 @@ def split_arguments(
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
-    if name == "window_tokens" and value is None:
+    if name in ("window_tokens", "max_turns") and value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"expected {name} to be an integer, found {value!r}; give one from {least} on")

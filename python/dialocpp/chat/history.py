@@ -24,15 +24,22 @@ class Encodes(Protocol):
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a message and its reply were said under: the oldest turn that was visible, and the attempt that stayed."""
+    """What a message and its reply were said under: the oldest turn that was visible, and the attempt that stayed.
+
+    `start`: the number of the message among the turns; its reply is the next one.
+    """
 
     first_visible: int = 0
     attempt: int = 0
+    start: int = 0
 
 
 @dataclass(frozen=True)
 class State:
-    """All that a history is at one moment; it changes by being replaced. Two turns to an exchange.
+    """All that a history is at one moment; it changes by being replaced.
+
+    An exchange has two turns. There may be others between them, which somebody has appended: several messages in a row,
+    or a word with which the bot begins.
 
     `unread`: tokens at the end of what has been said that the model has never read. `prepared`: tokens read in idle
     time since the last reply, of which `recomputed` had been read once before.
@@ -72,7 +79,7 @@ class Draft:
     @property
     def previous(self) -> str:
         """The bot's last reply, whether or not the model still sees it; empty before the first."""
-        return self.turns[-2].content if self.number else ""
+        return next((turn.content for turn in reversed(self.turns[:-1]) if turn.role == "assistant"), "")
 
     @property
     def dropped_turns(self) -> int:
@@ -83,7 +90,8 @@ class Draft:
 class History:
     """The turns of one conversation. A turn is said by one assignment: there is nothing between before and after it."""
 
-    def __init__(self, chat_format: Encodes, positions: int) -> None:
+    def __init__(self, chat_format: Encodes, positions: int, max_turns: int | None = None) -> None:
+        self._max_turns = max_turns  # that are visible, beside the message
         self._format = chat_format
         self._positions = positions
         self.pinned = len(chat_format.encode(()))
@@ -101,9 +109,7 @@ class History:
 
     def last_message(self) -> str:
         """What was said last to the bot. ValueError before the first turn."""
-        if not self.turns:
-            raise ValueError("expected a message that was said before, found no turn yet; say something first")
-        return self.turns[-2].content
+        return self.turns[self._last()].content
 
     def draft(self, message: Turn, window: Window, *, again: bool = False) -> Draft:
         """What a reply to this message follows on; `again`: in the place of the last exchange.
@@ -111,15 +117,19 @@ class History:
         CapacityError for a message that cannot fit. Nothing is changed.
         """
         state = self.state
-        base = len(state.turns) - 2 if again else len(state.turns)
+        base = self._last() if again else len(state.turns)
         turns = (*state.turns[:base], message)
-        first = window.with_message(self._size(turns), len(turns), self._next_first(state, window, base))
+        before = self._next_first(state, window, base)
+        first = window.with_message(self._size(turns), len(turns), before, _starts(turns))
+        attempts = [exchange.attempt + 1 for exchange in state.exchanges if exchange.start == base]
+        past = len(self._format.encode(turns[first:-1]))
+        replaced = len(self._format.encode(state.turns[first:])) - past
         return Draft(
             turns=turns,
-            exchange=Exchange(first, state.exchanges[base // 2].attempt + 1 if again else 0),
+            exchange=Exchange(first, attempts[0] if attempts else 0, base),
             prompt=self._format.encode(turns[first:]),
             before=state,
-            read_before=len(self._format.encode(turns[first:-1])) - (0 if again else state.unread),
+            read_before=past - max(0, state.unread - replaced),
         )
 
     def upcoming(self, window: Window) -> list[int]:
@@ -139,15 +149,28 @@ class History:
     def commit(self, draft: Draft, reply: Turn, read: Sequence[int]) -> None:
         """The message and the reply to it have been said. `read`: the ids that the model has read by now."""
         turns = (*draft.turns, reply)
-        exchanges = (*draft.before.exchanges[: draft.number // 2], draft.exchange)
+        exchanges = (*_before(draft.before.exchanges, draft.number), draft.exchange)
         visible = self._format.encode(turns[draft.exchange.first_visible :])
         self.state = State(turns, exchanges, unread=len(visible) - _common(visible, read))
 
     def undo(self) -> str:
-        """Take back the last exchange; returns its message. ValueError before the first turn."""
-        message, state = self.last_message(), self.state
-        self.state = replace(state, turns=state.turns[:-2], exchanges=state.exchanges[:-1], unread=0)
+        """Take back the last message and what followed it; returns the message. ValueError before the first one."""
+        message, state, base = self.last_message(), self.state, self._last()
+        self.state = replace(state, turns=state.turns[:base], exchanges=_before(state.exchanges, base), unread=0)
         return message
+
+    def extend(self, said: Sequence[Turn]) -> None:
+        """These turns were said elsewhere. A reply right after a message is an exchange with it."""
+        state = self.state
+        turns, exchanges = (*state.turns, *said), list(state.exchanges)
+        first = _first_visible(state, len(state.turns))
+        exchanges += [
+            Exchange(first, 0, number - 1)
+            for number in range(max(1, len(state.turns)), len(turns))
+            if (turns[number - 1].role, turns[number].role) == ("user", "assistant")
+        ]
+        more = self._size(turns)(first) - self._size(state.turns)(first)
+        self.state = replace(state, turns=turns, exchanges=tuple(exchanges), unread=state.unread + more)
 
     def clear(self) -> None:
         """As if nothing had been said."""
@@ -163,8 +186,21 @@ class History:
 
     def _next_first(self, state: State, window: Window, base: int) -> int:
         """The oldest turn that stays visible after the first `base` turns, whatever message follows them."""
-        before = _first_visible(state, base)
-        return window.before_message(self._size(state.turns[:base]), base, before)
+        turns = state.turns[:base]
+        starts = _starts(turns)
+        first = window.before_message(self._size(turns), base, _first_visible(state, base), starts)
+        if self._max_turns is None or base - first <= self._max_turns:
+            return first
+        return next((start for start in starts if base - start <= self._max_turns), base)
+
+    def _last(self) -> int:
+        """The number of the last message; one without a reply too. ValueError before the first one."""
+        turns, exchanges = self.state.turns, self.state.exchanges
+        if turns and turns[-1].role == "user":
+            return len(turns) - 1
+        if not exchanges:
+            raise ValueError("expected a message that was said before, found no turn yet; say something first")
+        return exchanges[-1].start
 
     def _size(self, turns: Sequence[Turn]) -> Callable[[int], int]:
         """Tokens of the turns from the i-th on, with all that is pinned."""
@@ -173,7 +209,18 @@ class History:
 
 def _first_visible(state: State, base: int) -> int:
     """The oldest turn that was visible in the exchange before turn number `base`."""
-    return state.exchanges[base // 2 - 1].first_visible if base else 0
+    before = _before(state.exchanges, base)
+    return before[-1].first_visible if before else 0
+
+
+def _before(exchanges: Sequence[Exchange], number: int) -> tuple[Exchange, ...]:
+    """Those that began before that turn."""
+    return tuple(exchange for exchange in exchanges if exchange.start < number)
+
+
+def _starts(turns: Sequence[Turn]) -> list[int]:
+    """The turns with which what the model sees may begin: the user's."""
+    return [number for number, turn in enumerate(turns) if turn.role == "user"]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

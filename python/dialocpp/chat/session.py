@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from dialocpp.chat import transcript
 from dialocpp.decoding.generation_config import ARGUMENTS, GenerationConfig, override
 from dialocpp.decoding.seeds import checked_seed, derived_seed, fresh_seed
+from dialocpp.errors import brief
 from dialocpp.model import Model
 from dialocpp.prompt.formats import resolve_format
 from dialocpp.prompt.turns import Role, Turn, check_message
@@ -19,7 +21,7 @@ from dialocpp.prompt.window import Window
 from .async_reply_stream import AsyncReplyStream
 from .claim import Claim, Occupancy
 from .config import CHAT_ARGUMENTS, ChatConfig, split_arguments
-from .history import Draft, Exchange, History
+from .history import Draft, History
 from .presets import BY_REVERSE, preset_named
 from .rankers import MMI
 from .ranking import RankerArgument, Ranking
@@ -41,7 +43,8 @@ class ChatSession:
 
     The default samples (top-k, top-p, no repeated 3-gram) and does not give a reply that is empty or was said before.
     `do_sample=False` is plain greedy decoding, which nothing alters unless it is asked for by name. With a `seed` the
-    whole conversation can be repeated. ValueError for a model that ranks replies and cannot write one.
+    whole conversation can be repeated. `history`: what was said elsewhere, as the property of that name tells it;
+    several messages in a row and a bot that begins are fine. ValueError for a model that ranks and cannot write.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ChatSession:
         seed: int | None = None,
         rankers: RankerArgument = (),
         reverse: Model | None = None,
+        history: Sequence[Mapping[str, str]] = (),
         **arguments: Any,
     ) -> None:
         model.runtime.check_writes()
@@ -83,19 +87,20 @@ class ChatSession:
         # Whatever one of a model's files calls the end of a reply is one: they often disagree.
         ends = (*model.eos_token_ids, *model.tokenizer.end_token_ids, *self._format.end_token_ids)
         self._ends = tuple(dict.fromkeys(ends))
-        self._history = History(self._format, model.n_positions)
+        self._history = History(self._format, model.n_positions, settings.max_turns)
         self._window(self.generation_config)  # CapacityError for a persona that leaves no room
         self._occupancy = Occupancy()
         self._sequence = model.runtime.new_sequence()
+        self._history.extend([self._turn(*message) for message in _messages(history)])
 
     @classmethod
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str] | None = None, *, seed: int | None = None, **arguments: Any
     ) -> ChatSession:
         """Load a model and talk to it: Model.from_pretrained's arguments, and a ChatSession's."""
-        own = {"generation_config", "preset", "rankers", "reverse", *ARGUMENTS, *CHAT_ARGUMENTS}
+        own = {"generation_config", "preset", "rankers", "reverse", "history", *ARGUMENTS, *CHAT_ARGUMENTS}
         mine = {name: arguments.pop(name) for name in own & arguments.keys()}
-        plain = {name: value for name, value in mine.items() if name not in ("rankers", "reverse")}
+        plain = {name: value for name, value in mine.items() if name not in ("rankers", "reverse", "history")}
         # A bad argument is worth an error before the model is loaded.
         split_arguments(plain.pop("generation_config", None), plain.pop("preset", None), plain)
         return cls(Model.from_pretrained(name_or_path, **arguments), seed=seed, **mine)
@@ -181,8 +186,17 @@ class ChatSession:
             self._history.note_prepared(fresh)
             return fresh
 
+    def append(self, role: Role, text: str) -> None:
+        """Note a turn that was said elsewhere, by the `user` or the `assistant`; nothing is read yet.
+
+        To a message that has no reply, regenerate() gives one. ValueError or TypeError for what is no turn.
+        """
+        (message,) = _messages([{"role": role, "content": text}])
+        with self._claim():
+            self._history.extend([self._turn(*message)])
+
     def undo(self) -> str:
-        """Take back the last exchange; returns the message that began it. ValueError if there is none.
+        """Take back the last message and its reply; returns the message. ValueError if there is none.
 
         Nothing is read again: the cache still holds what came before it.
         """
@@ -279,7 +293,8 @@ class ChatSession:
             chat._history.restore(saved.turns, saved.exchanges)
         else:
             turns = [chat._turn(turn.role, turn.content) for turn in saved.turns]
-            chat._history.restore(turns, [Exchange(0, exchange.attempt) for exchange in saved.exchanges])
+            exchanges = [dataclasses.replace(exchange, first_visible=0) for exchange in saved.exchanges]
+            chat._history.restore(turns, exchanges)
         return chat
 
     def _turn(self, role: Role, text: str) -> Turn:
@@ -332,3 +347,20 @@ class ChatSession:
         self._sequence = task.sequence
         self._history.commit(task.spec.draft, Turn("assistant", reply.text, reply.token_ids), read)
         return reply
+
+
+def _messages(history: Sequence[Mapping[str, str]]) -> Iterator[tuple[Role, str]]:
+    """Roles and texts. ValueError or TypeError for what is no conversation."""
+    for number, message in enumerate(history):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise TypeError(
+                f"expected turns of a history to be {{'role': …, 'content': …}}, found {brief(message)} as number "
+                f"{number}; convert it first"
+            )
+        role = message["role"]
+        if role not in ("user", "assistant"):
+            raise ValueError(
+                f"expected the role user or assistant, found {brief(role)} in turn {number}; for what the bot is, "
+                "give persona="
+            )
+        yield cast(Role, role), check_message(message["content"])

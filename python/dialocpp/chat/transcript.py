@@ -10,13 +10,15 @@ import dataclasses
 import json
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dialocpp.checkpoint.own_files.held_folder import HeldFolder
 from dialocpp.checkpoint.own_files.whole_file import keep_permissions, replacing_in
-from dialocpp.decoding.generation_config import GenerationConfig
+from dialocpp.decoding.generation_config import CHAT, GenerationConfig
+from dialocpp.decoding.seeds import fresh_seed
 from dialocpp.errors import brief
 from dialocpp.prompt.turns import Turn
 from dialocpp.text.tokenizer import Tokenizer
@@ -25,6 +27,7 @@ from .history import Exchange
 from .presets import preset_named
 
 _FORMAT = "dialocpp.chat"
+_PAIR = "userassistant"
 _VERSION = 2
 _REASON_CHARACTERS = 120
 MAX_BYTES = 1 << 26  # of a file: a conversation of a month
@@ -116,6 +119,8 @@ def read(path: Path) -> Transcript:
         raise _not_saved(path, "brackets that are nested too deep") from None
     except ValueError as error:  # Python's own too, for a number of thousands of digits
         raise _not_saved(path, f"a file that is not JSON ({str(error).split(';')[0]})") from None
+    if isinstance(content, list) and content:
+        content = _around(content)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise _not_saved(path, f"a file without the format {_FORMAT!r}")
     if content.get("version") != _VERSION:
@@ -164,20 +169,22 @@ def _no_number(name: str) -> NoReturn:
 def _parse(content: dict[str, Any]) -> Transcript:
     _check_texts(content)
     turns = tuple(_turn(turn, index) for index, turn in enumerate(content["turns"]))
+    has_ids = all("token_ids" in turn for turn in content["turns"])
     exchanges = tuple(
-        Exchange(_count(item["first_visible"]), _count(item["attempt"])) for item in content["exchanges"]
+        Exchange(_count(item["first_visible"]), _count(item["attempt"]), _count(item["start"]))
+        for item in content["exchanges"]
     )
-    if len(turns) != 2 * len(exchanges):
-        raise ValueError("turns that do not come in pairs with an exchange each")
-    if any(exchange.first_visible > 2 * index for index, exchange in enumerate(exchanges)):
-        raise ValueError("a first_visible after its exchange")
+    if has_ids:
+        _check_exchanges(exchanges, turns)
+    else:  # texts alone, from elsewhere
+        exchanges = tuple(Exchange(start=start) for start in _pairs(turns))
     if not set(content["functions"]) <= FUNCTIONS:
         raise ValueError("functions that are not a session's")
     if content["preset"] is not None:
         preset_named(content["preset"])
     return Transcript(
         model=_text(content["model"]),
-        fingerprint=_text(content["fingerprint"]),
+        fingerprint=_text(content["fingerprint"]) if has_ids else "",  # else each text is encoded
         preset=content["preset"],
         seed=_count(content["seed"]),
         generation_config=GenerationConfig(**content["generation_config"]),
@@ -188,11 +195,29 @@ def _parse(content: dict[str, Any]) -> Transcript:
     )
 
 
+def _around(turns: list[Any]) -> dict[str, Any]:
+    """What a file would hold around these turns, if it had more than texts."""
+    config = dataclasses.replace(CHAT, logits_processor=None)
+    bare = Transcript("", "", None, fresh_seed(), config, {}, (), (), ())
+    return {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(bare), "turns": turns}
+
+
+def _check_exchanges(exchanges: Sequence[Exchange], turns: Sequence[Turn]) -> None:
+    if [exchange.start for exchange in exchanges] != _pairs(turns):
+        raise ValueError("exchanges that are not those of its turns")
+    if any(exchange.first_visible > exchange.start for exchange in exchanges):
+        raise ValueError("a first_visible after its exchange")
+
+
+def _pairs(turns: Sequence[Turn]) -> list[int]:
+    """The messages that a reply follows."""
+    return [number for number in range(len(turns) - 1) if turns[number].role + turns[number + 1].role == _PAIR]
+
+
 def _turn(turn: dict[str, Any], index: int) -> Turn:
-    role = ("user", "assistant")[index % 2]
-    if turn["role"] != role or not isinstance(turn["content"], str):
-        raise ValueError(f"turn {index} is not a text by the {role}")
-    return Turn(turn["role"], turn["content"], tuple(_count(id_) for id_ in turn["token_ids"]))
+    if turn["role"] not in ("user", "assistant") or not isinstance(turn["content"], str):
+        raise ValueError(f"turn {index} is not a text by the user or the assistant")
+    return Turn(turn["role"], turn["content"], tuple(_count(id_) for id_ in turn.get("token_ids", ())))
 
 
 def _count(value: object) -> int:

@@ -7,6 +7,7 @@ callers that leave are ordinary Python between two steps, and an idle process do
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -86,7 +87,7 @@ class Scheduler:
                 return False
             if unless is not None and unless():
                 return True
-            if self._stepping:  # by this thread: the lock is reentrant
+            if self._stepping and self._is_in_a_step():
                 raise RuntimeError(
                     "expected no step of this model inside a function that a step calls, such as a logits_processor, "
                     "found one; use model.logits() or another Model in it"
@@ -110,6 +111,15 @@ class Scheduler:
         self._lock = threading.RLock()
         self._live = {}
         self._stepping = False
+
+    def _is_in_a_step(self) -> bool:
+        """Is this called from a step, for the lock is reentrant? An interrupt may have left the flag behind."""
+        code, frame = Scheduler._step.__code__, sys._getframe().f_back
+        while frame is not None:
+            if frame.f_code is code and frame.f_locals.get("self") is self:
+                return True
+            frame = frame.f_back
+        return False
 
     def _jobs(self) -> list[Job]:
         """Those that are served, in the order of submission."""

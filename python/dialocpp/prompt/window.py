@@ -12,7 +12,7 @@ said.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dialocpp.errors import CapacityError
@@ -63,14 +63,15 @@ class Window:
         """
         return self.tokens // 8 if self.pinned + self.tokens < self.positions else 0
 
-    def before_message(self, size: Callable[[int], int], turns: int, first: int) -> int:
+    def before_message(self, size: Callable[[int], int], turns: int, first: int, starts: Sequence[int]) -> int:
         """The oldest visible one of these `turns`, when the next message is not known yet; `first` until now.
 
-        `size(i)`: tokens of the turns from i on, with all that is pinned.
+        `size(i)`: tokens of the turns from i on, with all that is pinned. `starts`: the turns that may be the oldest,
+        ascending.
         """
-        return _dropped(size, turns, first, self.limit - self.margin, self.keep - self.margin)
+        return _dropped(size, starts, turns, first, self.limit - self.margin, self.keep - self.margin)
 
-    def with_message(self, size: Callable[[int], int], turns: int, first: int) -> int:
+    def with_message(self, size: Callable[[int], int], turns: int, first: int, starts: Sequence[int]) -> int:
         """The oldest visible turn, when the last of the `turns` is the message. CapacityError if that cannot fit."""
         if size(first) <= self.limit:
             return first
@@ -80,15 +81,18 @@ class Window:
                 f"expected a message of at most {self.room - self.pinned - 1} tokens, beside a reply of {self.reply} "
                 f"in the model's {self.positions} positions, found {tokens - 1} tokens; shorten the message"
             )
-        return _dropped(size, turns - 1, first, self.limit, self.keep)
+        return _dropped(size, starts, turns - 1, first, self.limit, self.keep)
 
 
-def _dropped(size: Callable[[int], int], last: int, first: int, limit: int, keep: int) -> int:
+def _dropped(
+    size: Callable[[int], int], starts: Sequence[int], last: int, first: int, limit: int, keep: int
+) -> int:
     """Whole exchanges go until at most `keep` is left, but the newest stays as long as `limit` allows it."""
     if size(first) <= limit:
         return first
-    exchanges = range(first, last, 2)
+    exchanges = [start for start in starts if first <= start < last]
     kept = bisect_left(exchanges, True, key=lambda i: size(i) <= keep)
     if kept < len(exchanges):
         return exchanges[kept]
-    return last - 2 if last - 2 >= first and size(last - 2) <= limit else last
+    newest = exchanges[-1] if exchanges else last
+    return newest if size(newest) <= limit else last

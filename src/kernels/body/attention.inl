@@ -160,7 +160,7 @@ DIALO_INLINE void attend_rows(const AttentionHead& h, int row, float damage) {
     so_far.maximum[r] = -3.4e38f;
     so_far.total[r] = damage;
   }
-  constexpr int P = R == 1 ? 4 : 1;  // one row alone has too few sums to hide their latency in one page
+  constexpr int P = R == 1 ? kAttentionPages : 1;  // one row alone has too few sums to hide their latency in one page
   const int64_t pages = (h.first_position + row + R - 1) / kPage + 1;
   int64_t page = 0;
   for (; page + P <= pages; page += P) attend_pages<R, P, T>(h, row, page, so_far);

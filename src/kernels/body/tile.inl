@@ -14,3 +14,9 @@ struct Ahead {
   int64_t offset;
   int stride;
 };
+
+// U steps' share of the next weights of each of the blocks.
+template <int U, class T, int... Blocks>
+DIALO_INLINE void prefetch_weights(const T* next, int stride, int64_t block_size, Indices<Blocks...>) {
+  for (int u = 0; u < U; ++u) (__builtin_prefetch(next + u * stride + Blocks * block_size, 0, 2), ...);
+}

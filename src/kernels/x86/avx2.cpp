@@ -46,11 +46,13 @@ constexpr int kF32Rows = 6, kF32Blocks = 1, kF32RowBlocks = 6;
 // 8 accumulators; the others hold two activations' halves, weights and intermediate products.
 constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 6;
 constexpr bool kTileAhead = false;  // a tile of 4 rows × 1 block is slow enough for the CPU's own prefetch
-constexpr int kAttentionRows = 2, kAttentionWidth = 2;
+constexpr int kAttentionRows = 2, kAttentionWidth = 2, kAttentionPages = 4;
 
 #include "kernels/body/rows.inl"
 #include "kernels/body/tile.inl"
 #include "kernels/body/gemm_f32.inl"
+#include "kernels/body/broadcast.inl"
+#include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/attention.inl"
 #include "kernels/body/peak.inl"

@@ -27,10 +27,8 @@ using Act = __m512i;
 using Weight = __m512i;
 constexpr int kOffset = 0;
 
-DIALO_INLINE Acc acc_zero() { return Acc{}; }
 DIALO_INLINE Acc acc_load(const int32_t* p) { return Acc(_mm512_loadu_si512(p)); }
 DIALO_INLINE void acc_store(int32_t* p, Acc a) { _mm512_storeu_si512(p, __m512i(a)); }
-DIALO_INLINE Acc acc_add(Acc a, Acc b) { return a + b; }
 DIALO_INLINE Acc acc_sub(Acc a, Acc b) { return a - b; }
 DIALO_INLINE Acc acc_times(Acc a, int32_t factor) { return a * factor; }
 DIALO_INLINE Vec acc_float(Acc a) { return {_mm512_cvtepi32_ps(__m512i(a))}; }
@@ -46,11 +44,13 @@ DIALO_INLINE Acc dot(Acc sum, Act act, Weight w) { return Acc(_mm512_dpbusd_epi3
 constexpr int kF32Rows = 8, kF32Blocks = 3, kF32RowBlocks = 6;
 constexpr int kI8Rows = 8, kI8Blocks = 3, kI8RowBlocks = 6;
 constexpr bool kTileAhead = true;
-constexpr int kAttentionRows = 8, kAttentionWidth = 2;
+constexpr int kAttentionRows = 8, kAttentionWidth = 2, kAttentionPages = 4;
 
 #include "kernels/body/rows.inl"
 #include "kernels/body/tile.inl"
 #include "kernels/body/gemm_f32.inl"
+#include "kernels/body/broadcast.inl"
+#include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/attention.inl"
 #include "kernels/body/peak.inl"

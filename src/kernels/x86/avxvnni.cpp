@@ -38,6 +38,8 @@ constexpr int kI8Rows = 4, kI8Blocks = 1, kI8RowBlocks = 6;
 constexpr bool kTileAhead = false;  // as on avx2
 
 #include "kernels/body/tile.inl"
+#include "kernels/body/broadcast.inl"
+#include "kernels/body/dot_i8.inl"
 #include "kernels/body/gemm_i8.inl"
 #include "kernels/body/peak.inl"
 
