@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 from dialocpp.chat import transcript
 from dialocpp.decoding.generation_config import ARGUMENTS, GenerationConfig, override
+from dialocpp.decoding.other_names import INSTEAD
 from dialocpp.decoding.seeds import checked_seed, derived_seed, fresh_seed
 from dialocpp.errors import brief
 from dialocpp.model import Model
@@ -99,6 +101,7 @@ class ChatSession:
     ) -> ChatSession:
         """Load a model and talk to it: Model.from_pretrained's arguments, and a ChatSession's."""
         own = {"generation_config", "preset", "rankers", "reverse", "history", *ARGUMENTS, *CHAT_ARGUMENTS}
+        own |= INSTEAD.keys() - inspect.signature(Model.from_pretrained).parameters.keys()
         mine = {name: arguments.pop(name) for name in own & arguments.keys()}
         plain = {name: value for name, value in mine.items() if name not in ("rankers", "reverse", "history")}
         # A bad argument is worth an error before the model is loaded.
