@@ -226,12 +226,18 @@ class Model:
 
         Of a model that ranks (T, num_labels); the last row is the text's.
         """
-        return self._runtime.engine.logits(_checked_ids(ids))
+        return self._runtime.engine.logits(self._checked_ids(ids))
 
     def logprobs(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """log P of each token but the first, given all before it: float32 (T - 1,)."""
         self._runtime.check_writes()
-        return self._runtime.engine.logprobs(_checked_ids(ids))
+        return self._runtime.engine.logprobs(self._checked_ids(ids))
+
+    def _checked_ids(self, ids: Sequence[int]) -> list[int]:
+        """Their number comes first: memory is taken for each of them."""
+        _check_listing("token ids to be a list of integers", ids)
+        self._runtime.check_positions(len(ids), "a sequence")
+        return _checked_ids(ids)
 
     def score(self, context: Sequence[str], reply: str, *, truncation: str | None = None) -> Score:
         """How probable is this reply after these turns? An empty reply is the end-of-text alone.
