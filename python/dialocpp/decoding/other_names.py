@@ -108,7 +108,6 @@ INSTEAD = {
     "position_ids": "leave it out: positions count from the start of the prompt",
     "pad_token_id": _NO_PADDING,
     "padding": _NO_PADDING,
-    "padding_side": _NO_PADDING,
     "bos_token_id": "leave it out: a prompt is never empty, so nothing is put before it",
     "add_special_tokens": "leave it out, and write special tokens into the prompt",
     "skip_special_tokens": "leave it out: a result's text is without them, its token_ids tell those inside the reply",
