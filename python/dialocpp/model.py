@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +16,17 @@ import numpy.typing as npt
 from . import _core
 from .checkpoint import LoadedCheckpoint, Source, load_checkpoint
 from .checkpoint.config import ModelConfig
+from .checkpoint.files import GENERATION_CONFIG
 from .checkpoint.foreign_arguments import refuse_foreign
-from .decoding.generation_config import GREEDY, GenerationConfig, override
+from .decoding.generation_config import GenerationConfig, override
+from .decoding.model_defaults import ModelDefaults
 from .decoding.seeds import fresh_seed
 from .engine.generate import generate
 from .engine.results import Generation
 from .engine.runtime import Runtime
 from .engine.scheduler import Scheduler
 from .engine.scoring import outputs_after, score_after
-from .errors import BackendError
+from .errors import BackendError, CheckpointWarning
 from .prompt.turns import Turn, turn_ids
 from .text.tokenizer import Tokenizer
 
@@ -88,6 +91,7 @@ class Model:
             checkpoint.tokenizer_folder, checkpoint.config.eos_token_ids, rows=checkpoint.config.vocab_size
         )
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
+        self.generation_defaults = _defaults_of(checkpoint)
         self._checkpoint = checkpoint
         weights = _core.Weights(checkpoint.config.to_core(), checkpoint.tensors)
         self.weight_bytes = weights.weight_bytes
@@ -184,19 +188,24 @@ class Model:
         return self._runtime.engine.kv_bytes_in_use
 
     def generate(
-        self, prompts: Prompt | Sequence[Prompt], generation_config: GenerationConfig = GREEDY, **generation: Any
+        self, prompts: Prompt | Sequence[Prompt], generation_config: GenerationConfig | None = None, **generation: Any
     ) -> list[Generation]:
         """Continue each prompt; all of them run together, and each gets what it would get alone.
 
         A string is taken as it is, special tokens in it included; ids are taken as they are. The arguments are
-        GenerationConfig's, greedy by default. With `num_return_sequences=n` each prompt has n results in a row, the
-        best first with beams; result i uses seed + i. ValueError or TypeError for a bad argument, CapacityError for
-        a prompt that leaves no position for a reply.
+        GenerationConfig's, on top of what the model's generation_config.json says, as in transformers; where there is
+        none, decoding is greedy. A `generation_config` takes the file's place as a whole. With `num_return_sequences=n`
+        each prompt has n results in a row, the best first with beams; result i uses seed + i. ValueError or TypeError
+        for a bad argument, CapacityError for a prompt that leaves no position for a reply.
         """
         self._runtime.check_writes()
-        config = override(generation_config, generation)
-        seed = fresh_seed() if config.seed is None else config.seed
-        return generate(self._runtime, [self._encode(prompt) for prompt in _as_batch(prompts)], config, seed)
+        ids = [self._encode(prompt) for prompt in _as_batch(prompts)]
+        if generation_config is None:
+            configs = self.generation_defaults.for_prompts(generation, [len(prompt) for prompt in ids])
+        else:
+            configs = [override(generation_config, generation)] * len(ids)
+        given = configs[0].seed if configs else None
+        return generate(self._runtime, ids, configs, fresh_seed() if given is None else given)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary.
@@ -286,6 +295,20 @@ class Model:
                 f"expected context to be a list of at least one turn, oldest first, found {context!r}; give one"
             )
         return [self._turn(text) for text in context]
+
+
+def _defaults_of(checkpoint: LoadedCheckpoint) -> ModelDefaults:
+    """What generation_config.json says, with a CheckpointWarning for what of it does not count."""
+    if checkpoint.config.num_labels:
+        return ModelDefaults()
+    defaults = ModelDefaults.of(checkpoint.generation_config, checkpoint.config.vocab_size)
+    if defaults.problems:
+        warnings.warn(
+            f"{checkpoint.folder / GENERATION_CONFIG}: {'; '.join(defaults.problems)}; this is left out",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    return defaults
 
 
 def _check_device(device: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dialocpp.decoding.generation_config import ARGUMENTS, CHAT, MOST, GenerationConfig, override
+from dialocpp.decoding.other_names import refuse_unknown
+from dialocpp.decoding.scalars import plain
 from dialocpp.prompt.formats import AUTO
 from dialocpp.prompt.turns import Layout
 from dialocpp.prompt.window import TRAINED_TOKENS
@@ -58,7 +59,8 @@ class ChatConfig:
 
     def __post_init__(self) -> None:
         for name, least in (("num_candidates", 1), ("max_retries", 0), ("window_tokens", 1), ("max_turns", 0)):
-            _check_count(name, getattr(self, name), least)
+            object.__setattr__(self, name, _count(name, plain(getattr(self, name)), least))
+        object.__setattr__(self, "echo_guard", plain(self.echo_guard))
         if self.echo_guard is not None and not isinstance(self.echo_guard, bool):
             raise TypeError(f"expected echo_guard to be True, False or None, found {self.echo_guard!r}; give one")
         if self.num_candidates > MOST:
@@ -105,7 +107,7 @@ CHAT_ARGUMENTS = tuple(field.name for field in dataclasses.fields(ChatConfig))
 def split_arguments(
     config: GenerationConfig | None, preset: str | None, arguments: dict[str, Any]
 ) -> tuple[ChatConfig, GenerationConfig]:
-    """A session's two kinds of arguments, told apart; TypeError names the nearest known one for an unknown one."""
+    """A session's two kinds of arguments, told apart; TypeError says for an unknown one what to do instead."""
     if config is not None and preset is not None:
         raise TypeError("expected a preset or a generation_config, found both; leave one of them out")
     mine: dict[str, Any] = {}
@@ -114,20 +116,19 @@ def split_arguments(
         config, mine = row.generation_config, {"num_candidates": row.num_candidates}
     mine |= {name: value for name, value in arguments.items() if name in CHAT_ARGUMENTS}
     generation = {name: value for name, value in arguments.items() if name not in CHAT_ARGUMENTS}
-    for name in generation.keys() - ARGUMENTS:
-        near = difflib.get_close_matches(name, {*CHAT_ARGUMENTS, *ARGUMENTS}, n=1)
-        if near and near[0] in CHAT_ARGUMENTS:
-            raise TypeError(f"expected an argument of ChatSession, found {name!r}; did you mean {near[0]!r}?")
+    refuse_unknown(generation, {*CHAT_ARGUMENTS, *ARGUMENTS}, "an argument of ChatSession")
     return ChatConfig(**mine), override(CHAT if config is None else config, generation)
 
 
-def _check_count(name: str, value: Any, least: int) -> None:
-    if name in ("window_tokens", "max_turns") and value is None:
-        return
+def _count(name: str, value: Any, least: int) -> int | None:
+    if value is None:
+        default: int | None = getattr(ChatConfig, name)
+        return default
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"expected {name} to be an integer, found {value!r}; give one from {least} on")
     if value < least:
         raise ValueError(f"expected {name} to be {least} or more, found {value}; give a larger number")
+    return value
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 from dialocpp.chat import transcript
 from dialocpp.decoding.generation_config import ARGUMENTS, GenerationConfig, override
+from dialocpp.decoding.other_names import INSTEAD
 from dialocpp.decoding.seeds import checked_seed, derived_seed, fresh_seed
 from dialocpp.errors import brief
 from dialocpp.model import Model
@@ -41,6 +43,8 @@ class ChatSession:
     unless `num_candidates` says otherwise. `reverse`: a reverse model to rank by, as the preset `paper-mmi` unless
     another is named. `max_time` holds for the whole reply: the best of as many candidates as fit.
 
+    Of the model's generation_config.json what names tokens holds here too, unless a `generation_config` is given.
+
     The default samples (top-k, top-p, no repeated 3-gram) and does not give a reply that is empty or was said before.
     `do_sample=False` is plain greedy decoding, which nothing alters unless it is asked for by name. With a `seed` the
     whole conversation can be repeated. `history`: what was said elsewhere, as the property of that name tells it;
@@ -64,7 +68,11 @@ class ChatSession:
         # A reverse model asks for the paper's rules, unless others are named.
         is_unnamed = generation_config is None and preset is None
         rules = BY_REVERSE if reverse is not None and is_unnamed else preset
-        settings, self.generation_config = split_arguments(generation_config, rules, arguments)
+        settings, config = split_arguments(generation_config, rules, arguments)
+        if generation_config is None:  # which tokens may come is the model's affair, how they are drawn the session's
+            theirs = model.generation_defaults.token_rules
+            config = dataclasses.replace(config, **{k: rule for k, rule in theirs.items() if k not in arguments})
+        self.generation_config = config
         self._ranking = given if reverse is None else given.also(MMI(reverse))
         if self._ranking and "num_candidates" not in arguments and settings.num_candidates == 1:
             settings = dataclasses.replace(settings, num_candidates=preset_named(BY_REVERSE).num_candidates)
@@ -99,6 +107,7 @@ class ChatSession:
     ) -> ChatSession:
         """Load a model and talk to it: Model.from_pretrained's arguments, and a ChatSession's."""
         own = {"generation_config", "preset", "rankers", "reverse", "history", *ARGUMENTS, *CHAT_ARGUMENTS}
+        own |= INSTEAD.keys() - inspect.signature(Model.from_pretrained).parameters.keys()
         mine = {name: arguments.pop(name) for name in own & arguments.keys()}
         plain = {name: value for name, value in mine.items() if name not in ("rankers", "reverse", "history")}
         # A bad argument is worth an error before the model is loaded.

@@ -1,6 +1,7 @@
 """In which form is each generation argument given? Lists become tuples, which nobody can change and JSON can hold.
 
-TypeError for a wrong form, ValueError for a value out of range; both name the argument.
+numpy's numbers and arrays become Python's. TypeError for a wrong form, ValueError for a value out of range; both name
+the argument.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dialocpp.text.words import words_of_list
+
+from .scalars import plain, plain_list
 
 Ids = tuple[int, ...]
 Bias = tuple[Ids, float]
@@ -22,12 +25,14 @@ def _is_int(value: object) -> bool:
 
 
 def _listed(name: str, value: Any, wanted: str) -> list[Any]:
+    value = plain_list(value)
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, (Sequence, set, frozenset)):
         raise TypeError(f"expected {name} to be {wanted}, found {value!r}; give it in this form")
     return list(value)
 
 
 def _id(name: str, value: Any) -> int:
+    value = plain(value)
     if not _is_int(value):
         raise TypeError(f"expected {name} to hold token ids, which are integers, found {value!r}; convert or remove it")
     if not 0 <= value < 2**31:
@@ -43,6 +48,7 @@ def _sequence(name: str, value: Any) -> Ids:
 
 
 def _bias(name: str, value: Any) -> float:
+    value = plain(value)
     if not _is_int(value) and not isinstance(value, float):
         raise TypeError(f"expected {name} to give each bias as a number, found {value!r}; convert or remove it")
     if not abs(value) <= _LARGEST_BIAS and value != -math.inf:
@@ -57,11 +63,20 @@ def ids(name: str, value: Any) -> Ids:
 
 def id_or_ids(name: str, value: Any) -> int | Ids:
     """`50256` or `[50256, 13]`"""
-    if _is_int(value):
+    if _is_int(plain(value)):
         return _id(name, value)
     return tuple(
         _id(name, id_) for id_ in _listed(name, value, "a token id, a list of token ids or None")
     )
+
+
+def ends(name: str, value: Any) -> int | Ids:
+    """The same, negative ones included: they stand for no token, and some models' files say -1."""
+    wanted = "a token id, a list of token ids or None"
+    given = [plain(value)] if _is_int(plain(value)) else [plain(id_) for id_ in _listed(name, value, wanted)]
+    if not all(map(_is_int, given)):
+        raise TypeError(f"expected {name} to be {wanted}, found {value!r}; give it in this form")
+    return given[0] if _is_int(plain(value)) else tuple(given)
 
 
 def sequences(name: str, value: Any) -> tuple[Ids, ...]:
@@ -112,9 +127,10 @@ def words(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _one_of_type(wanted: str, fine: Callable[[Any], bool]) -> Callable[[str, Any], Any]:
-    """The form of a value that stays as it is."""
+    """The form of a value that stays as it is, but for numpy's numbers."""
 
     def form(name: str, value: Any) -> Any:
+        value = plain(value)
         if not fine(value):
             raise TypeError(f"expected {name} to be {wanted}, found {value!r}; give it in this form")
         return value
@@ -138,7 +154,7 @@ def _fixed(form: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     """A list is copied: it could change under us."""
 
     def fixed(name: str, value: Any) -> Any:
-        checked = form(name, value)
+        checked = form(name, plain_list(value))
         return tuple(checked) if isinstance(checked, list) else checked
 
     return fixed
@@ -196,11 +212,6 @@ FORMS: dict[str, Callable[[str, Any], Any]] = {
     "logits_processor": _one_of_type(
         "a function of (token ids, logits) or None", lambda value: value is None or callable(value)
     ),
-    "eos_token_id": _fixed(
-        _one_of_type(
-            "a token id, a list of token ids or None",
-            lambda value: value is None or _is_int(value) or _is_list_of(int, value),
-        )
-    ),
+    "eos_token_id": _or_none(ends),
     "seed": _integer_or_none,
 }

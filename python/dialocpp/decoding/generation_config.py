@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from dialocpp import _core
 
 from .argument_forms import FORMS, TOKEN_FORMS, Bias
+from .other_names import refuse_unknown
+from .scalars import plain
 
 LogitsProcessor = Callable[[list[int], "_core.F32"], "_core.F32 | None"]
 """(token ids so far, logits (V,) after the processors) -> logits to go on with; None: the array as it was changed."""
@@ -23,7 +24,8 @@ MOST = 1024
 class GenerationConfig:
     """Generation arguments under Hugging Face's names and with its meaning; immutable.
 
-    The defaults are plain greedy decoding. TypeError for a value of the wrong type, ValueError for one out of range.
+    The defaults are plain greedy decoding, and None is the default. `temperature=0` is greedy, whatever `do_sample`
+    says. TypeError for a value of the wrong type, ValueError for one out of range.
     What sampling and greedy decoding obey, in the order in which it is applied:
 
     - `sequence_bias`: `{(id, ...): bias}` or `[[ids, bias], ...]`: added to the logit of the last id where the tokens
@@ -102,8 +104,13 @@ class GenerationConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, form in FORMS.items():
-            object.__setattr__(self, name, form(name, getattr(self, name)))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            value = field.default if value is None else FORMS[field.name](field.name, value)
+            object.__setattr__(self, field.name, value)
+        if self.temperature == 0:
+            object.__setattr__(self, "temperature", 1.0)
+            object.__setattr__(self, "do_sample", False)
         self._check_sizes()
         if self.max_new_tokens < 1:
             raise ValueError(f"expected max_new_tokens to be 1 or more, found {self.max_new_tokens}; raise it")
@@ -299,18 +306,31 @@ KEPT_BY_GREEDY = (
 
 
 def override(base: GenerationConfig, arguments: dict[str, Any]) -> GenerationConfig:
-    """`base` with the caller's arguments; TypeError names the nearest known argument for an unknown one.
+    """`base` with the caller's arguments; TypeError says for an unknown one what to do instead.
 
-    `do_sample=False` on a sampling base is plain greedy decoding: of the base's rules those in `KEPT_BY_GREEDY` stay
-    (length, end-of-text, limits, and whatever names tokens or words: what was banned stays banned), the others, which
-    tune sampling, hold when they are named again.
+    None takes the base's rule away, as in transformers. `do_sample=False` on a sampling base is plain greedy decoding:
+    of the base's rules those in `KEPT_BY_GREEDY` stay (length, end-of-text, limits, and whatever names tokens or words:
+    what was banned stays banned), the others, which tune sampling, hold when they are named again. So is
+    `temperature=0`.
     """
-    for name in arguments:
-        if name not in ARGUMENTS:
-            near = difflib.get_close_matches(name, ARGUMENTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "GenerationConfig's help lists those there are"
-            raise TypeError(f"expected a generation argument, found {name!r}; {hint}")
+    arguments = explicit(arguments)
     if arguments.get("do_sample") is False and base.do_sample:
         base = dataclasses.replace(GREEDY, **{name: getattr(base, name) for name in KEPT_BY_GREEDY})
     return dataclasses.replace(base, **arguments)
 
+
+def explicit(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a caller's arguments ask for on top of any config: with the value that None and `temperature=0` stand for.
+
+    TypeError for an unknown one.
+    """
+    refuse_unknown(arguments, ARGUMENTS)
+    given = {name: plain(value) for name, value in arguments.items()}
+    meant = {name: _NOT_SET.get(name) if value is None else value for name, value in given.items()}
+    if type(meant.get("temperature")) in (int, float) and meant["temperature"] == 0:
+        meant |= {"temperature": 1.0, "do_sample": False}
+    return meant
+
+
+# What None stands for where it is not GenerationConfig's default: without a top_k, all tokens are drawn from.
+_NOT_SET = {"top_k": 0, "do_sample": False}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 
+from .scalars import plain
+
 
 def fresh_seed() -> int:
     """A seed from the operating system."""
@@ -12,7 +14,8 @@ def fresh_seed() -> int:
 
 
 def checked_seed(seed: int) -> int:
-    """The seed itself. TypeError or ValueError for what is none."""
+    """The seed as Python's integer. TypeError or ValueError for what is none."""
+    seed = plain(seed)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"expected seed to be an integer or None, found {seed!r}; give one or leave it out")
     if not 0 <= seed < 2**64:

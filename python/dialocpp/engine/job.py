@@ -18,7 +18,7 @@ class Job(Protocol):
     same result, so `plan` first cuts each sequence back to what the job knows.
     """
 
-    error: Exception | None
+    error: BaseException | None
     cancelled: bool
 
     def begin(self) -> None:
@@ -75,7 +75,7 @@ class WritingJob:
     prompt: list[int]
     rules: Rules
     cached_tokens: int = field(default=0, kw_only=True)  # of the prompt, found in the sequence
-    error: Exception | None = field(default=None, kw_only=True)
+    error: BaseException | None = field(default=None, kw_only=True)
     cancelled: bool = field(default=False, kw_only=True)
     submitted: float = field(default=0.0, kw_only=True)  # seconds of time.perf_counter, as the next two
     first_token: float = field(default=0.0, kw_only=True)
@@ -97,7 +97,7 @@ class Prefill:
     sequence: _core.Sequence
     prompt: list[int]
     cached_tokens: int = 0
-    error: Exception | None = None
+    error: BaseException | None = None
     cancelled: bool = False
     waits = False
     writes = False
