@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dialocpp import ChatSession, GenerationConfig, Model
+from dialocpp import CapacityError, ChatSession, GenerationConfig, Model
 from dialocpp.decoding.rules import Rules
 from dialocpp.engine.request import Request
 from held_engine import in_threads
+from sentences import one_sentence
 from small_models import Gpt2, gpt2_config, random_gpt2
 
 SHORT: dict[str, Any] = {"max_new_tokens": 12, "min_new_tokens": 12, "seed": 3}
@@ -249,3 +250,38 @@ def test_an_interrupt_that_a_hook_raises_itself(model: Model) -> None:
     assert replies == [alone]
     with pytest.raises(KeyboardInterrupt):
         list(bad)
+
+
+def test_a_hook_may_not_reshape_what_it_is_given(model: Model) -> None:
+    def hook(tokens: list[int], logits: Any) -> None:
+        logits.resize((len(logits), 1), refcheck=False)
+
+    with one_sentence(ValueError, "expected logits of shape"):
+        model.generate(PROMPT, logits_processor=hook)
+
+
+def test_an_empty_prompt(model: Model) -> None:
+    """As a template writes it that says nothing."""
+    runtime, config = model.runtime, GenerationConfig()
+    with one_sentence(ValueError, "expected a prompt of at least one token, found none"):
+        runtime.request(runtime.new_sequence(), [], config, seed=0, penalty_start=0)
+    with one_sentence(ValueError, "expected a prompt of at least one token, found none"):
+        runtime.beam_search(runtime.new_sequence(), [], GenerationConfig(num_beams=2), penalty_start=0)
+    with one_sentence(ValueError, "expected a prompt of at least one token, found"):
+        model.generate([[]])
+    with one_sentence(ValueError, "expected a prompt of at least one token, found none"):
+        ChatSession(model, chat_format=lambda dialogue: []).reply(LINE)
+
+
+@pytest.mark.parametrize("call", ["logits", "logprobs"])
+def test_too_many_ids_take_no_memory(model: Model, call: str) -> None:
+    """A range holds no ids, and 10**12 rows would fit nowhere. An id that is none comes second."""
+    for ids in (range(10**12), [-1] * 129):
+        with one_sentence(CapacityError, "at most 128 tokens"):
+            getattr(model, call)(ids)
+
+
+@pytest.mark.parametrize("seconds", [10**400, 2**1024])
+def test_a_time_that_no_clock_counts(seconds: int) -> None:
+    with one_sentence(ValueError, "expected max_time to fit into a float"):
+        GenerationConfig(max_time=seconds)

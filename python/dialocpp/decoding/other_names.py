@@ -100,6 +100,7 @@ INSTEAD = {
     "inputs": "give the prompts as the first argument: texts or lists of token ids",
     "prompt": "give the prompts as the first argument: texts or lists of token ids",
     "inputs_embeds": "give token ids: a prompt of vectors cannot be read",
+    "truncate_prompt_tokens": "use truncation='left', or give fewer tokens",
     "messages": "use ChatSession, which keeps the turns and lays them out",
     "past_key_values": "use ChatSession, which keeps keys and values between turns",
     "attention_mask": _NO_PADDING,
