@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "bindings/register.h"
+#include "bindings/released_gil.h"
 
 namespace py = pybind11;
 
@@ -37,6 +38,7 @@ PYBIND11_MODULE(_core, m) {
       raise_as("BackendError", e.what());
     }
   });
+  dialo::watch_exit();
   dialo::register_cpu(m);
   dialo::register_model(m);
   dialo::register_sampling(m);

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "bindings/arrays.h"
 #include "bindings/register.h"
+#include "bindings/released_gil.h"
 #include "cpu/kv_cache.h"
 #include "kernels/kernels.h"
 #include "model/activation.h"
@@ -201,7 +202,7 @@ int32_t choose_once(const SamplingParams& rules, const std::vector<int32_t>& tok
                                 std::to_string(tokens.size()));
   }
   std::vector<float> copy(logits.data(), logits.data() + logits.size());
-  const py::gil_scoped_release free;
+  const ReleasedGil free;
   return Sampler(kernels()).choose(rules, tokens, copy, bans);
 }
 
@@ -296,8 +297,8 @@ void register_testing(py::module_& m) {
   py::class_<ThreadPool>(m, "ThreadPool")
       .def(py::init<int>(), "num_threads"_a)
       .def("loop", &pool_loop, "items"_a, "failing"_a = std::vector<int>(), "memory"_a = false,
-           py::call_guard<py::gil_scoped_release>())
-      .def("fail", &pool_fail, "in_worker"_a, py::call_guard<py::gil_scoped_release>());
+           Free())
+      .def("fail", &pool_fail, "in_worker"_a, Free());
 }
 
 }  // namespace dialo

@@ -23,19 +23,25 @@ class Job(Protocol):
 
     def begin(self) -> None:
         """It is queued now."""
+
     @property
     def done(self) -> bool:
         """Nothing more is to be computed."""
+
     @property
     def waits(self) -> bool:
         """It is so far ahead of its reader that it needs no step now."""
+
     @property
     def writes(self) -> bool:
         """It is past its prompt: such jobs come first, because each of their steps is short."""
+
     def plan(self, budget: int) -> list[_core.Work]:
         """The work of its next step: at least one token, about `budget` tokens at most; empty if that is too few."""
+
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         """Note what came of the planned work."""
+
     def give_back(self) -> None:
         """An error ends it: free what it took of the cache."""
 
@@ -46,6 +52,7 @@ class TokenJob(Job, Protocol):
     @property
     def has_token(self) -> bool:
         """There is a token that the reader has not seen."""
+
     def take(self) -> int | None:
         """The next token that the reader has not seen; None if there is none yet."""
 

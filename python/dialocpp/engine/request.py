@@ -127,4 +127,3 @@ class Request(WritingJob):
                 "expected numbers or -inf from logits_processor, found NaN or inf; to force a token, ban the others"
             )
         return _core.draw(self.rules.sampling, len(tokens), changed)
-

@@ -15,11 +15,15 @@ from dialocpp import _core
 from dialocpp.errors import DialocppError
 
 from .after_fork import renew_after_fork
+from .at_exit import end_at_exit, stay_if_ending
 from .job import CancelledJobError, Job, SequenceJob, TokenJob
 from .job_errors import bare, is_interrupt, kept
 
 # Tokens that one step reads at most, so that a long prompt can be cancelled and does not stall the others.
 STEP_TOKENS = 256
+
+# Seconds that the end of the process waits for a step: a caller's own function in it may never return.
+_END_PATIENCE = 5.0
 
 
 class Scheduler:
@@ -34,6 +38,7 @@ class Scheduler:
         self._live: dict[int, weakref.ref[Job]] = {}
         self._stepping = False
         renew_after_fork(self)
+        end_at_exit(self)
 
     def submit(self, job: Job) -> None:
         """Queue a job; whoever waits for a result next runs it too."""
@@ -71,9 +76,10 @@ class Scheduler:
     def next_token(self, job: TokenJob) -> int | None:
         """The job's next token, end-of-text included; None when there is no more. Raises the job's error."""
         while True:
+            stay_if_ending()
             with self._lock:
                 token = job.take()
-                if token is not None or not self.advance(job):
+                if token is not None or not self._advance(job):
                     return token
 
     def advance(self, job: Job, unless: Callable[[], bool] | None = None) -> bool:
@@ -81,22 +87,11 @@ class Scheduler:
 
         No step if `unless()`, asked once no other step runs: that one may have brought what was waited for.
         """
+        stay_if_ending()
         with self._lock:
-            if self.is_over(job):
-                return False
-            if unless is not None and unless():
+            if unless is not None and not self.is_over(job) and unless():
                 return True
-            if self._stepping and self._is_in_a_step():
-                raise RuntimeError(
-                    "expected no step of this model inside a function that a step calls, such as a logits_processor, "
-                    "found one; use model.logits() or another Model in it"
-                )
-            self._stepping = True
-            try:
-                self._step(job)
-            finally:
-                self._stepping = False
-            return True
+            return self._advance(job)
 
     def fork(self, job: SequenceJob, length: int) -> _core.Sequence:
         """A fork of a running job's sequence, between two steps. Raises the job's error."""
@@ -110,6 +105,27 @@ class Scheduler:
         self._lock = threading.RLock()
         self._live = {}
         self._stepping = False
+
+    def end(self) -> None:
+        """At the end of the process: returns once no other thread's step runs; none begins from then on."""
+        if not self._lock.acquire(timeout=_END_PATIENCE):
+            self.renew_after_fork()  # as there, whoever holds the lock does not come back
+            self._lock.acquire()
+
+    def _advance(self, job: Job) -> bool:
+        if self.is_over(job):
+            return False
+        if self._stepping and self._is_in_a_step():
+            raise RuntimeError(
+                "expected no step of this model inside a function that a step calls, such as a logits_processor, "
+                "found one; use model.logits() or another Model in it"
+            )
+        self._stepping = True
+        try:
+            self._step(job)
+        finally:
+            self._stepping = False
+        return True
 
     def _is_in_a_step(self) -> bool:
         """Is this called from a step, for the lock is reentrant? An interrupt may have left the flag behind."""
