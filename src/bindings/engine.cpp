@@ -79,7 +79,7 @@ void register_engine(py::module_& m) {
       .def_property_readonly("logits", [](const Outcome& o) { return py::array_t<float>(o.logits.size(), o.logits.data()); });
 
   py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine")
-      .def(py::init(&engine_of), "weights"_a, "num_threads"_a, "kv_cache_bytes"_a, py::kw_only(),
+      .def(py::init(&engine_of), "weights"_a.none(false), "num_threads"_a, "kv_cache_bytes"_a, py::kw_only(),
            "kv_dtype"_a = py::none())
       .def("sequence", &Engine::sequence)
       .def("step", [](Engine& engine, const std::vector<Work>& work) { return engine.step(work); }, "work"_a, Free())
