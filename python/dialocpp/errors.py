@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -54,9 +52,6 @@ def brief(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-_PACKAGE = str(Path(__file__).parent)
-
-
 class HookTraceback(Exception):  # noqa: N818 (it is shown as the cause of an error, and never raised)
     """Where in a caller's own function an error was raised, as text: frames would hold what they worked on."""
 
@@ -72,14 +67,3 @@ def ask(name: str, function: Callable[..., Result], *arguments: Any) -> Result:
         raise RuntimeError(
             f"expected {name} to return something, found that it raised StopIteration; give next() a default in it"
         ) from error
-
-
-def without_frames(error: Exception) -> Exception:
-    """The error as one may keep it. If it came from a caller's own function, its cause tells where in that."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
-        trace = trace.tb_next
-    if trace is not None or error.__cause__ is not None:
-        error.__cause__ = HookTraceback("".join(traceback.format_exception(type(error), error, trace)))
-    error.__context__ = None
-    return error.with_traceback(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +16,18 @@ import numpy.typing as npt
 from . import _core
 from .checkpoint import LoadedCheckpoint, Source, load_checkpoint
 from .checkpoint.config import ModelConfig
+from .checkpoint.files import GENERATION_CONFIG
 from .checkpoint.foreign_arguments import refuse_foreign
-from .decoding.generation_config import GREEDY, GenerationConfig, override
+from .decoding.generation_config import GenerationConfig, override
+from .decoding.model_defaults import ModelDefaults
 from .decoding.seeds import fresh_seed
 from .engine.generate import generate
 from .engine.results import Generation
 from .engine.runtime import Runtime
 from .engine.scheduler import Scheduler
 from .engine.scoring import outputs_after, score_after
-from .errors import BackendError
+from .errors import BackendError, CheckpointWarning
+from .prompt.truncation import truncated
 from .prompt.turns import Turn, turn_ids
 from .text.tokenizer import Tokenizer
 
@@ -88,6 +92,7 @@ class Model:
             checkpoint.tokenizer_folder, checkpoint.config.eos_token_ids, rows=checkpoint.config.vocab_size
         )
         self.eos_token_ids: tuple[int, ...] = checkpoint.config.eos_token_ids or (self.tokenizer.eos_token_id,)
+        self.generation_defaults = _defaults_of(checkpoint)
         self._checkpoint = checkpoint
         weights = _core.Weights(checkpoint.config.to_core(), checkpoint.tensors)
         self.weight_bytes = weights.weight_bytes
@@ -184,55 +189,88 @@ class Model:
         return self._runtime.engine.kv_bytes_in_use
 
     def generate(
-        self, prompts: Prompt | Sequence[Prompt], generation_config: GenerationConfig = GREEDY, **generation: Any
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        generation_config: GenerationConfig | None = None,
+        *,
+        truncation: str | None = None,
+        **generation: Any,
     ) -> list[Generation]:
         """Continue each prompt; all of them run together, and each gets what it would get alone.
 
         A string is taken as it is, special tokens in it included; ids are taken as they are. The arguments are
-        GenerationConfig's, greedy by default. With `num_return_sequences=n` each prompt has n results in a row, the
-        best first with beams; result i uses seed + i. ValueError or TypeError for a bad argument, CapacityError for
-        a prompt that leaves no position for a reply.
+        GenerationConfig's, on top of what the model's generation_config.json says, as in transformers; where there is
+        none, decoding is greedy. A `generation_config` takes the file's place as a whole. With `num_return_sequences=n`
+        each prompt has n results in a row, the best first with beams; result i uses seed + i. ValueError or TypeError
+        for a bad argument, CapacityError for a prompt that leaves no position for a reply.
+
+        `truncation="left"` drops the oldest tokens of a prompt that leaves no room for `max_new_tokens`; half of the
+        positions are the prompt's in any case.
         """
         self._runtime.check_writes()
-        config = override(generation_config, generation)
-        seed = fresh_seed() if config.seed is None else config.seed
-        return generate(self._runtime, [self._encode(prompt) for prompt in _as_batch(prompts)], config, seed)
+        ids = [self._encode(prompt) for prompt in _as_batch(prompts)]
+        if truncation is not None:
+            plain = generation_config or self.generation_defaults.for_prompts({}, [1])[0]
+            reply = override(plain, generation).max_new_tokens
+            room = self.n_positions + 1 - min(reply, self.n_positions // 2)  # a reply's last token needs no position
+            ids = [truncated(prompt, room, truncation) for prompt in ids]
+        if generation_config is None:
+            configs = self.generation_defaults.for_prompts(generation, [len(prompt) for prompt in ids])
+        else:
+            configs = [override(generation_config, generation)] * len(ids)
+        given = configs[0].seed if configs else None
+        return generate(self._runtime, ids, configs, fresh_seed() if given is None else given)
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """The logits after each token: float32 (T, V). ValueError for an id outside the vocabulary.
 
         Of a model that ranks (T, num_labels); the last row is the text's.
         """
-        return self._runtime.engine.logits(_checked_ids(ids))
+        return self._runtime.engine.logits(self._checked_ids(ids))
 
     def logprobs(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """log P of each token but the first, given all before it: float32 (T - 1,)."""
         self._runtime.check_writes()
-        return self._runtime.engine.logprobs(_checked_ids(ids))
+        return self._runtime.engine.logprobs(self._checked_ids(ids))
 
-    def score(self, context: Sequence[str], reply: str) -> Score:
+    def _checked_ids(self, ids: Sequence[int]) -> list[int]:
+        """Their number comes first: memory is taken for each of them."""
+        _check_listing("token ids to be a list of integers", ids)
+        self._runtime.check_positions(len(ids), "a sequence")
+        return _checked_ids(ids)
+
+    def score(self, context: Sequence[str], reply: str, *, truncation: str | None = None) -> Score:
         """How probable is this reply after these turns? An empty reply is the end-of-text alone.
 
-        ValueError when there is no context.
+        ValueError when there is no context, CapacityError when both do not fit; `truncation="left"` drops the oldest
+        tokens of the context instead.
         """
-        return self.score_replies(context, [reply])[0]
+        return self.score_replies(context, [reply], truncation=truncation)[0]
 
-    def score_replies(self, context: Sequence[str], replies: Sequence[str]) -> list[Score]:
-        """`score` of several replies to the same context, which is read once, in one batch."""
+    def score_replies(
+        self, context: Sequence[str], replies: Sequence[str], *, truncation: str | None = None
+    ) -> list[Score]:
+        """`score` of several replies to the same context, which is read once, in one batch.
+
+        With `truncation="left"` all are scored after the same tokens: what the longest leaves room for.
+        """
         self._runtime.check_writes()
         _check_listing("replies to be a list of texts", replies)
         prefix = turn_ids(self._context(context), self.tokenizer.eos_token_id)
         endings = [turn_ids([self._turn(reply)], self.tokenizer.eos_token_id) for reply in replies]
+        prefix = truncated(prefix, self.n_positions - max(map(len, endings), default=0), truncation)
         scored = score_after(self._runtime, prefix, endings)
         return [Score(tuple(ids), np.array(row, np.float32)) for ids, row in zip(endings, scored, strict=True)]
 
-    def choose(self, context: Sequence[str], choices: Sequence[str]) -> list[Choice]:
+    def choose(
+        self, context: Sequence[str], choices: Sequence[str], *, truncation: str | None = None
+    ) -> list[Choice]:
         """Which of these replies would the model give? All of them, the most probable first.
 
         P(choice | context, one of the choices is said); all are scored in one batch. ValueError for no choice or no
-        context.
+        context. `truncation` as in `score_replies`.
         """
-        scores = self.score_replies(context, choices)
+        scores = self.score_replies(context, choices, truncation=truncation)
         if not scores:
             raise ValueError("expected choices to hold at least one text, found none; give one")
         totals = np.array([score.total for score in scores])
@@ -243,12 +281,15 @@ class Model:
         ]
         return sorted(chosen, key=lambda choice: -choice.probability)
 
-    def rank(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
+    def rank(
+        self, context: Sequence[str], replies: Sequence[str], *, truncation: str | None = None
+    ) -> list[float]:
         """How good is each reply after these turns, from 0 to 1? For a classifier with one label, as DialogRPT.
 
         The model reads turn, end-of-text, turn, end-of-text, …, reply; the score is the sigmoid of the logit after the
         reply's last token (Gao et al. 2020, arXiv:2009.06978). ValueError for a model that writes or has several labels
-        (`logits` shows those), for no context, or for an empty reply; CapacityError for one that does not fit.
+        (`logits` shows those), for no context, or for an empty reply; CapacityError for one that does not fit,
+        unless `truncation` is "left", as in `score_replies`.
         """
         self._check_ranks()
         _check_listing("replies to be a list of texts", replies)
@@ -257,6 +298,7 @@ class Model:
         if not all(texts):
             number = texts.index(())
             raise ValueError(f"expected some text in each reply, found none in number {number} (from 0); remove it")
+        context_ids = truncated(context_ids, self.n_positions - max(map(len, texts), default=0), truncation)
         outputs = outputs_after(self._runtime, context_ids, [list(ids) for ids in texts])
         return [_sigmoid(float(row[0])) for row in outputs]
 
@@ -286,6 +328,20 @@ class Model:
                 f"expected context to be a list of at least one turn, oldest first, found {context!r}; give one"
             )
         return [self._turn(text) for text in context]
+
+
+def _defaults_of(checkpoint: LoadedCheckpoint) -> ModelDefaults:
+    """What generation_config.json says, with a CheckpointWarning for what of it does not count."""
+    if checkpoint.config.num_labels:
+        return ModelDefaults()
+    defaults = ModelDefaults.of(checkpoint.generation_config, checkpoint.config.vocab_size)
+    if defaults.problems:
+        warnings.warn(
+            f"{checkpoint.folder / GENERATION_CONFIG}: {'; '.join(defaults.problems)}; this is left out",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    return defaults
 
 
 def _check_device(device: str) -> None:

@@ -1,7 +1,10 @@
 #include "base/thread_pool.h"
 
+#include <exception>
+#include <new>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -52,10 +55,17 @@ struct ThreadPool::Shared {
   int items = 0;
   Call call = nullptr;
   void* context = nullptr;
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;  // of whoever set `failed`; the caller reads it once nobody is inside
   std::vector<std::thread> threads;
 
-  void take_items(int thread) {
-    for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < items;) call(context, i, thread);
+  void take_items(int thread) noexcept {
+    try {
+      for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < items;) call(context, i, thread);
+    } catch (...) {
+      next.store(items, std::memory_order_relaxed);
+      if (!failed.exchange(true, std::memory_order_relaxed)) error = std::current_exception();
+    }
   }
 
   bool enter(uint64_t seen) {
@@ -99,12 +109,16 @@ bool ThreadPool::started() const {
 void ThreadPool::start() {
   shared_.release();  // null, or the parent's: joining or destroying its threads here would hang or terminate
   fork_generation_ = fork_generation.load(std::memory_order_relaxed);
-  shared_ = std::make_unique<Shared>();
+  auto fresh = std::make_unique<Shared>();
+  fresh->threads.reserve(num_threads_ - 1);
+  shared_ = std::move(fresh);
   for (int t = 1; t < num_threads_; ++t) {
     try {
       shared_->threads.emplace_back([shared = shared_.get(), t] { shared->work(t); });
     } catch (const std::system_error&) {
       break;  // the system grants no more threads: every loop is still finished, by fewer
+    } catch (const std::bad_alloc&) {
+      break;
     }
   }
 }
@@ -145,6 +159,7 @@ void ThreadPool::run(int items, Call call, void* context) {
       std::this_thread::yield();  // a worker lost its core inside an item
     }
   }
+  if (s.failed.exchange(false, std::memory_order_relaxed)) std::rethrow_exception(std::exchange(s.error, nullptr));
 }
 
 }  // namespace dialo

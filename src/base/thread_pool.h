@@ -21,7 +21,9 @@ class ThreadPool {
 
   // body(item, thread) for every item in [0, items), each exactly once; returns when all are done.
   // Items are handed out in order, one at a time, to whichever thread is free: make them large enough to be worth
-  // an atomic increment. `body` must not throw. One loop at a time: callers take turns (the engine's lock).
+  // an atomic increment. One loop at a time: callers take turns (the engine's lock).
+  // What `body` throws first, in whichever thread, is thrown here once no thread works on the loop any more; items that
+  // nobody had begun by then are skipped, and the pool is ready for the next loop.
   template <class Body>
   void parallel_for(int items, Body&& body) {
     using Plain = std::remove_reference_t<Body>;

@@ -6,6 +6,7 @@
 
 #include "base/cpu_count.h"
 #include "bindings/register.h"
+#include "bindings/released_gil.h"
 #include "kernels/kernels.h"
 #include "kernels/roofs.h"
 
@@ -34,7 +35,7 @@ void register_cpu(pybind11::module_& m) {
   m.def("isa_ladder", isa_ladder);
   m.def("chosen_isa", [] { return std::string(chosen_rung().name); });
   m.def("default_num_threads", default_num_threads);
-  m.def("roofs", &roofs, "num_threads"_a, "read_bytes"_a, pybind11::call_guard<pybind11::gil_scoped_release>());
+  m.def("roofs", &roofs, "num_threads"_a, "read_bytes"_a, Free());
 }
 
 }  // namespace dialo

@@ -4,13 +4,13 @@
 #include <pybind11/stl.h>
 
 #include "bindings/register.h"
+#include "bindings/released_gil.h"
 #include "engine/build.h"
 
 namespace dialo {
 namespace {
 
 namespace py = pybind11;
-using Free = py::call_guard<py::gil_scoped_release>;
 
 std::shared_ptr<Engine> engine_of(std::shared_ptr<Weights> weights, int num_threads, int64_t kv_cache_bytes,
                                   const std::optional<std::string>& kv_dtype) {
@@ -23,7 +23,7 @@ py::array_t<float> logits_of(Engine& engine, const std::vector<int32_t>& tokens)
   py::array_t<float> out({int64_t(tokens.size()), int64_t(engine.config().outputs())});
   float* data = out.mutable_data();
   {
-    const py::gil_scoped_release free;
+    const ReleasedGil free;
     engine.logits(tokens, data);
   }
   return out;
@@ -33,7 +33,7 @@ py::array_t<float> logprobs_of(Engine& engine, const std::vector<int32_t>& token
   py::array_t<float> out(tokens.empty() ? 0 : int64_t(tokens.size()) - 1);
   float* data = out.mutable_data();
   {
-    const py::gil_scoped_release free;
+    const ReleasedGil free;
     engine.logprobs(tokens, data);
   }
   return out;
@@ -79,7 +79,7 @@ void register_engine(py::module_& m) {
       .def_property_readonly("logits", [](const Outcome& o) { return py::array_t<float>(o.logits.size(), o.logits.data()); });
 
   py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine")
-      .def(py::init(&engine_of), "weights"_a, "num_threads"_a, "kv_cache_bytes"_a, py::kw_only(),
+      .def(py::init(&engine_of), "weights"_a.none(false), "num_threads"_a, "kv_cache_bytes"_a, py::kw_only(),
            "kv_dtype"_a = py::none())
       .def("sequence", &Engine::sequence)
       .def("step", [](Engine& engine, const std::vector<Work>& work) { return engine.step(work); }, "work"_a, Free())

@@ -5,6 +5,7 @@
 #include "base/half.h"
 #include "bindings/arrays.h"
 #include "bindings/register.h"
+#include "bindings/released_gil.h"
 #include "cpu/linear.h"
 #include "cpu/weights.h"
 #include "model/activation.h"
@@ -36,7 +37,7 @@ py::dict pack(const F32Array& weight, const std::string& dtype, bool in_out) {
     packed[py::str(part.suffix)] = std::move(array);
   }
   {
-    const py::gil_scoped_release free;
+    const ReleasedGil free;
     format.pack(matrix, memory);
   }
   return packed;
@@ -76,7 +77,7 @@ py::array widen_all(const Bits16& bits) {
   const uint16_t* from = bits.data();
   float* to = out.mutable_data();
   const py::ssize_t count = bits.size();
-  const py::gil_scoped_release free;
+  const ReleasedGil free;
   for (py::ssize_t i = 0; i < count; ++i) to[i] = widen(from[i]);
   return out;
 }

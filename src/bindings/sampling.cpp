@@ -9,6 +9,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/register.h"
+#include "bindings/released_gil.h"
 #include "sampling/sampler.h"
 
 namespace dialo {
@@ -86,7 +87,7 @@ int32_t draw(const SamplingParams& rules, int64_t position, const F32Array& scor
                                 " dimensions and " + std::to_string(scores.size()) + " values");
   }
   const std::span<const float> row(scores.data(), scores.size());
-  const py::gil_scoped_release free;
+  const ReleasedGil free;
   return Sampler(kernels()).draw(rules, position, row);
 }
 

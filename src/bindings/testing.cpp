@@ -2,10 +2,15 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <atomic>
+#include <new>
 
 #include "base/buffer.h"
+#include "base/error.h"
+#include "base/thread_pool.h"
 #include "bindings/arrays.h"
 #include "bindings/register.h"
+#include "bindings/released_gil.h"
 #include "cpu/kv_cache.h"
 #include "kernels/kernels.h"
 #include "model/activation.h"
@@ -197,7 +202,7 @@ int32_t choose_once(const SamplingParams& rules, const std::vector<int32_t>& tok
                                 std::to_string(tokens.size()));
   }
   std::vector<float> copy(logits.data(), logits.data() + logits.size());
-  const py::gil_scoped_release free;
+  const ReleasedGil free;
   return Sampler(kernels()).choose(rules, tokens, copy, bans);
 }
 
@@ -234,6 +239,37 @@ std::vector<std::pair<int32_t, float>> top_logprobs(const F32Array& logits, int 
   return pairs(best);
 }
 
+// How often each item of a loop was run. An item of `failing` throws CapacityError, or std::bad_alloc if `memory`.
+std::vector<int> pool_loop(ThreadPool& pool, int items, const std::vector<int>& failing, bool memory) {
+  std::vector<int> runs(items);
+  pool.parallel_for(items, [&](int item, int) {
+    ++runs[item];
+    if (std::find(failing.begin(), failing.end(), item) == failing.end()) return;
+    if (memory) throw std::bad_alloc();
+    throw CapacityError("item " + std::to_string(item));
+  });
+  return runs;
+}
+
+// A loop in which the caller and a worker are both inside an item when one of them throws.
+void pool_fail(ThreadPool& pool, bool in_worker) {
+  if (pool.size() < 2) throw std::invalid_argument("expected a pool with a worker, found a pool of one thread");
+  std::atomic<bool> worker_inside{false}, thrown{false};
+  pool.parallel_for(4 * pool.size(), [&](int, int thread) {
+    const bool is_worker = thread != 0;
+    if (is_worker) {
+      worker_inside = true;
+      worker_inside.notify_all();
+    } else {
+      worker_inside.wait(false);
+    }
+    if (is_worker != in_worker) return thrown.wait(false);
+    thrown = true;
+    thrown.notify_all();
+    throw CapacityError(is_worker ? "worker" : "caller");
+  });
+}
+
 }  // namespace
 
 void register_testing(py::module_& m) {
@@ -258,6 +294,11 @@ void register_testing(py::module_& m) {
   m.def("n_best", &n_best, "rules"_a, "tokens"_a, "logits"_a, "n"_a, "bans"_a = std::vector<int32_t>());
   m.def("top_logprobs", &top_logprobs, "logits"_a, "n"_a);
   m.def("uniform", &uniform, "seed"_a, "position"_a);
+  py::class_<ThreadPool>(m, "ThreadPool")
+      .def(py::init<int>(), "num_threads"_a)
+      .def("loop", &pool_loop, "items"_a, "failing"_a = std::vector<int>(), "memory"_a = false,
+           Free())
+      .def("fail", &pool_fail, "in_worker"_a, Free());
 }
 
 }  // namespace dialo

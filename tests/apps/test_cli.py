@@ -346,6 +346,15 @@ def test_quality_is_what_the_definitions_say(wide_folder: Path) -> None:
     assert (same.mean_kl, same.top1_agreement, same.relative_difference) == (0, 1, 0)
 
 
+def test_info_shows_what_generation_config_json_says(tmp_path: Path, tiny_folder: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    says = {"max_length": 30, "suppress_tokens": [4], "top_k": 7, "kappa": "quite unknown"}
+    (folder / "generation_config.json").write_text(json.dumps(says))
+    shown = " ".join(run("info", folder).stdout.split())
+    assert "generation config max_length=30, top_k=7, suppress_tokens=[4]" in shown and "kappa" not in shown
+    assert "generation config nothing" in " ".join(run("info", tiny_folder).stdout.split())
+
+
 def test_info(tiny_folder: Path) -> None:
     result = run("info", tiny_folder, "--threads", 1)
     assert result.exit_code == 0

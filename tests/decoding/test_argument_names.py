@@ -61,7 +61,7 @@ def test_the_answers_name_arguments_that_there_are() -> None:
         assert answer.startswith(("use ", "leave it out", "give ", "load ", "put ")), name
         if answer.startswith("use "):
             (used,) = re.findall(r"^use (?:Model\.)?([\w.]+)", answer)
-            there = {*ARGUMENTS, "num_candidates", "ChatSession", "ChatSession.stream"}
+            there = {*ARGUMENTS, "truncation", "num_candidates", "ChatSession", "ChatSession.stream"}
             assert used in there or hasattr(Model, used), name
 
 

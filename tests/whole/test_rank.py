@@ -252,3 +252,17 @@ def test_chat_refuses_a_reranker_in_one_sentence(folder: Path) -> None:
     result = CliRunner().invoke(main, ["chat", str(folder)], input="Hi\n")
     assert result.exit_code == 1 and "which ranks replies" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_context_that_is_too_long_is_cut_where_it_is_allowed(folder: Path) -> None:
+    model = Model.from_pretrained(folder, dtype="float32", num_threads=1)
+    turns, replies = ["abc " * 12, "def " * 12], ["ab", "hijk", "c"]
+    with pytest.raises(CapacityError):
+        model.rank(turns, replies)
+    encode, end = model.tokenizer.encode, model.tokenizer.eos_token_id
+    prefix = [id_ for turn in turns for id_ in (*encode(turn), end)]
+    room = model.n_positions - max(len(encode(reply)) for reply in replies)
+    assert len(prefix) > room
+    logits = [float(model.logits(prefix[-room:] + encode(reply))[-1, 0]) for reply in replies]
+    found = model.rank(turns, replies, truncation="left")
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.array(logits))), rtol=0, atol=1e-5)

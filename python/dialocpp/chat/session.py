@@ -43,6 +43,8 @@ class ChatSession:
     unless `num_candidates` says otherwise. `reverse`: a reverse model to rank by, as the preset `paper-mmi` unless
     another is named. `max_time` holds for the whole reply: the best of as many candidates as fit.
 
+    Of the model's generation_config.json what names tokens holds here too, unless a `generation_config` is given.
+
     The default samples (top-k, top-p, no repeated 3-gram) and does not give a reply that is empty or was said before.
     `do_sample=False` is plain greedy decoding, which nothing alters unless it is asked for by name. With a `seed` the
     whole conversation can be repeated. `history`: what was said elsewhere, as the property of that name tells it;
@@ -66,7 +68,11 @@ class ChatSession:
         # A reverse model asks for the paper's rules, unless others are named.
         is_unnamed = generation_config is None and preset is None
         rules = BY_REVERSE if reverse is not None and is_unnamed else preset
-        settings, self.generation_config = split_arguments(generation_config, rules, arguments)
+        settings, config = split_arguments(generation_config, rules, arguments)
+        if generation_config is None:  # which tokens may come is the model's affair, how they are drawn the session's
+            theirs = model.generation_defaults.token_rules
+            config = dataclasses.replace(config, **{k: rule for k, rule in theirs.items() if k not in arguments})
+        self.generation_config = config
         self._ranking = given if reverse is None else given.also(MMI(reverse))
         if self._ranking and "num_candidates" not in arguments and settings.num_candidates == 1:
             settings = dataclasses.replace(settings, num_candidates=preset_named(BY_REVERSE).num_candidates)

@@ -27,7 +27,8 @@ class WeightFile:
         self.path = path
         self._descriptor, self._size = open_regular(path)
         self._lock = Lock()
-        weakref.finalize(self, os.close, self._descriptor)
+        closing = weakref.finalize(self, os.close, self._descriptor)
+        closing.atexit = False  # a daemon thread may still read while the process ends, and the system closes it then
 
     def __len__(self) -> int:
         return self._size

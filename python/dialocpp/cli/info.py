@@ -14,6 +14,7 @@ from dialocpp import __version__, _core
 from dialocpp.checkpoint import Source
 from dialocpp.checkpoint.describe import describe
 from dialocpp.checkpoint.files import CONFIG, TOKENIZER_FILES
+from dialocpp.errors import brief
 from dialocpp.model import Model
 
 from .options import Machine, machine_options, source_options
@@ -104,6 +105,10 @@ def _model_facts(model: Model) -> Iterator[tuple[str, object]]:
     yield "window", f"{config.n_positions} tokens"
     yield "vocabulary", f"{config.vocab_size:,} rows, tokenizer of {model.tokenizer.vocab_size:,} tokens"
     yield "end-of-text", ", ".join(map(str, model.eos_token_ids))
+    says = model.generation_defaults.says
+    yield "generation config", ", ".join(f"{name}={brief(value)}" for name, value in says.items()) or "nothing"
+    for problem in model.generation_defaults.problems:
+        yield "  left out", problem
     yield "threads", f"{model.num_threads} (default here {_core.default_num_threads()})"
     yield "folder", model.folder
     yield from describe(model.folder)

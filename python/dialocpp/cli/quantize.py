@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from dialocpp.checkpoint import Source, export_checkpoint
+from dialocpp.decoding.generation_config import GenerationConfig
 from dialocpp.evaluation.dialogue_files import SAMPLE, token_ids
 from dialocpp.evaluation.quantisation import Quality, compare
 from dialocpp.model import Model
@@ -109,7 +110,6 @@ def _speed(model: Model) -> float:
     """Tokens a second after the first one, of one sequence; the best of a few runs."""
     tokens = min(_SPEED_TOKENS, model.config.n_positions - 1)
     prompt = [model.tokenizer.eos_token_id]
-    runs = (
-        model.generate(prompt, max_new_tokens=tokens, min_new_tokens=tokens)[0] for _ in range(_SPEED_RUNS)
-    )
+    config = GenerationConfig(max_new_tokens=tokens, min_new_tokens=tokens)
+    runs = (model.generate(prompt, config)[0] for _ in range(_SPEED_RUNS))
     return max(run.timings.tokens_per_second(len(run.token_ids)) for run in runs)

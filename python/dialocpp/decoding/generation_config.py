@@ -53,7 +53,9 @@ class GenerationConfig:
     - `eta_cutoff`: of at least min(eta, sqrt(eta) * exp(-entropy)) (Hewitt et al. 2022); 0: off.
 
     - `logits_processor`: a function of (token ids so far, logits (V,)) between the two, which changes the array or
-      gives another one. An error in it is its caller's alone.
+      gives another one. Whatever it raises is its caller's alone. It runs inside a step that all callers of the model
+      share, in the thread of any of them: while it works, all others wait, so a slow one slows everybody down. One that
+      waits for another thread which uses the same model waits for ever, as that thread waits for this step.
 
     Beam search (`num_beams` > 1) finds the most probable continuations as a whole, as transformers 5 does:
 
@@ -199,7 +201,8 @@ class GenerationConfig:
                 raise ValueError(f"expected {name} to be at most {most}, found {value}; lower it")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(field.default, float) and isinstance(value, int) and abs(value) > 2**1000:
+            is_real = isinstance(field.default, float) or field.name == "max_time"
+            if is_real and isinstance(value, int) and abs(value) > 2**1000:
                 raise ValueError(
                     f"expected {field.name} to fit into a float, found a number of {value.bit_length()} bits; lower it"
                 )

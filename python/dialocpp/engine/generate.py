@@ -14,11 +14,18 @@ from .results import Generation, Timings, Usage
 from .runtime import Runtime
 
 
-def generate(runtime: Runtime, prompts: Sequence[list[int]], config: GenerationConfig, seed: int) -> list[Generation]:
-    """`num_return_sequences` continuations of each prompt, one after the other as transformers returns them."""
-    if config.num_beams > 1:
-        return _by_beams(runtime, prompts, config, seed)
-    n = config.num_return_sequences
+def generate(
+    runtime: Runtime, prompts: Sequence[list[int]], configs: Sequence[GenerationConfig], seed: int
+) -> list[Generation]:
+    """`num_return_sequences` continuations of each prompt, one after the other as transformers returns them.
+
+    `configs`: one for each prompt; they differ in lengths alone.
+    """
+    if not prompts:
+        return []
+    if configs[0].num_beams > 1:
+        return _by_beams(runtime, prompts, configs, seed)
+    n = configs[0].num_return_sequences
     sequences = [runtime.new_sequence() for _ in prompts]
     if n > 1:  # the prompt is read once; its pages are shared
         runtime.run([Prefill(sequence, ids[:-1]) for sequence, ids in zip(sequences, prompts, strict=True)])
@@ -27,15 +34,15 @@ def generate(runtime: Runtime, prompts: Sequence[list[int]], config: GenerationC
         runtime.request(
             sequence,
             prompts[i // n],
-            config,
+            configs[i // n],
             seed=(seed + i) % 2**64,
             penalty_start=0,
-            run_ahead=config.max_new_tokens,  # nobody reads along: they stay together to their ends
+            run_ahead=configs[i // n].max_new_tokens,  # nobody reads along: they stay together to their ends
         )
         for i, sequence in enumerate(sequences)
     ]
     runtime.run(requests)
-    return [generation_of(runtime, request, config, (seed + i) % 2**64) for i, request in enumerate(requests)]
+    return [generation_of(runtime, request, configs[i // n], (seed + i) % 2**64) for i, request in enumerate(requests)]
 
 
 def generation_of(runtime: Runtime, request: Request, config: GenerationConfig, seed: int) -> Generation:
@@ -51,12 +58,17 @@ def generation_of(runtime: Runtime, request: Request, config: GenerationConfig, 
     )
 
 
-def _by_beams(runtime: Runtime, prompts: Sequence[list[int]], config: GenerationConfig, seed: int) -> list[Generation]:
-    searches = [runtime.beam_search(runtime.new_sequence(), ids, config, penalty_start=0) for ids in prompts]
+def _by_beams(
+    runtime: Runtime, prompts: Sequence[list[int]], configs: Sequence[GenerationConfig], seed: int
+) -> list[Generation]:
+    searches = [
+        runtime.beam_search(runtime.new_sequence(), ids, config, penalty_start=0)
+        for ids, config in zip(prompts, configs, strict=True)
+    ]
     runtime.run(searches)
     return [
         generation
-        for search in searches
+        for search, config in zip(searches, configs, strict=True)
         for generation in beam_generations(runtime, search, config, seed)[: config.num_return_sequences]
     ]
 

@@ -18,24 +18,30 @@ class Job(Protocol):
     same result, so `plan` first cuts each sequence back to what the job knows.
     """
 
-    error: Exception | None
+    error: BaseException | None
     cancelled: bool
 
     def begin(self) -> None:
         """It is queued now."""
+
     @property
     def done(self) -> bool:
         """Nothing more is to be computed."""
+
     @property
     def waits(self) -> bool:
         """It is so far ahead of its reader that it needs no step now."""
+
     @property
     def writes(self) -> bool:
         """It is past its prompt: such jobs come first, because each of their steps is short."""
+
     def plan(self, budget: int) -> list[_core.Work]:
         """The work of its next step: at least one token, about `budget` tokens at most; empty if that is too few."""
+
     def commit(self, outcomes: Sequence[_core.Outcome]) -> None:
         """Note what came of the planned work."""
+
     def give_back(self) -> None:
         """An error ends it: free what it took of the cache."""
 
@@ -46,6 +52,7 @@ class TokenJob(Job, Protocol):
     @property
     def has_token(self) -> bool:
         """There is a token that the reader has not seen."""
+
     def take(self) -> int | None:
         """The next token that the reader has not seen; None if there is none yet."""
 
@@ -68,7 +75,7 @@ class WritingJob:
     prompt: list[int]
     rules: Rules
     cached_tokens: int = field(default=0, kw_only=True)  # of the prompt, found in the sequence
-    error: Exception | None = field(default=None, kw_only=True)
+    error: BaseException | None = field(default=None, kw_only=True)
     cancelled: bool = field(default=False, kw_only=True)
     submitted: float = field(default=0.0, kw_only=True)  # seconds of time.perf_counter, as the next two
     first_token: float = field(default=0.0, kw_only=True)
@@ -90,7 +97,7 @@ class Prefill:
     sequence: _core.Sequence
     prompt: list[int]
     cached_tokens: int = 0
-    error: Exception | None = None
+    error: BaseException | None = None
     cancelled: bool = False
     waits = False
     writes = False

@@ -112,14 +112,14 @@ class Request(WritingJob):
         self.generated = generated
 
     def _draw(self, processor: LogitsProcessor, scores: _core.F32) -> int:
-        tokens = self.prompt + self.generated
+        tokens, shape = self.prompt + self.generated, scores.shape  # the function may change its array's shape too
         changed = ask("logits_processor", processor, list(tokens), scores)
         if changed is None:
             changed = scores
         changed = np.asarray(changed, np.float32)
-        if changed.shape != scores.shape:
+        if changed.shape != shape:
             raise ValueError(
-                f"expected logits of shape {scores.shape} from logits_processor, found shape {changed.shape}; "
+                f"expected logits of shape {shape} from logits_processor, found shape {changed.shape}; "
                 "give back as many as it was given"
             )
         if not (changed < np.inf).all():
@@ -127,4 +127,3 @@ class Request(WritingJob):
                 "expected numbers or -inf from logits_processor, found NaN or inf; to force a token, ban the others"
             )
         return _core.draw(self.rules.sampling, len(tokens), changed)
-

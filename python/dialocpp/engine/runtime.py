@@ -50,6 +50,14 @@ class Runtime:
                 "conversation a language model such as microsoft/DialoGPT-small"
             )
 
+    def check_positions(self, tokens: int, what: str) -> None:
+        """CapacityError for more tokens than the model has positions."""
+        if tokens > self.n_positions:
+            raise CapacityError(
+                f"expected {what} of at most {self.n_positions} tokens, the model's positions, "
+                f"found {tokens}; shorten it"
+            )
+
     def new_sequence(self) -> _core.Sequence:
         """An empty sequence; its pages are freed when it is dropped."""
         return self.engine.sequence()
@@ -99,11 +107,9 @@ class Runtime:
 
     def _rules(self, prompt: Sequence[int], config: GenerationConfig, *, seed: int, penalty_start: int) -> Rules:
         self.check_writes()
-        if len(prompt) > self.n_positions:
-            raise CapacityError(
-                f"expected a prompt of at most {self.n_positions} tokens, the model's positions, "
-                f"found {len(prompt)}; shorten it"
-            )
+        if not prompt:
+            raise ValueError("expected a prompt of at least one token, found none; give it a text or the end-of-text")
+        self.check_positions(len(prompt), "a prompt")
         return Rules.of(
             config,
             self.tokenizer,

@@ -6,21 +6,24 @@ callers that leave are ordinary Python between two steps, and an idle process do
 
 from __future__ import annotations
 
-import copy
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from dialocpp import _core
-from dialocpp.errors import DialocppError, without_frames
+from dialocpp.errors import DialocppError
 
 from .after_fork import renew_after_fork
+from .at_exit import end_at_exit, stay_if_ending
 from .job import CancelledJobError, Job, SequenceJob, TokenJob
+from .job_errors import bare, is_interrupt, kept
 
 # Tokens that one step reads at most, so that a long prompt can be cancelled and does not stall the others.
 STEP_TOKENS = 256
+
+# Seconds that the end of the process waits for a step: a caller's own function in it may never return.
+_END_PATIENCE = 5.0
 
 
 class Scheduler:
@@ -35,6 +38,7 @@ class Scheduler:
         self._live: dict[int, weakref.ref[Job]] = {}
         self._stepping = False
         renew_after_fork(self)
+        end_at_exit(self)
 
     def submit(self, job: Job) -> None:
         """Queue a job; whoever waits for a result next runs it too."""
@@ -57,7 +61,7 @@ class Scheduler:
     def is_over(self, job: Job) -> bool:
         """Is the job done? Raises its error; CancelledJobError for one that is served no more."""
         if job.error is not None:
-            raise _bare(job.error)
+            raise bare(job.error)
         if job.done:
             return True
         if job.cancelled:
@@ -72,9 +76,10 @@ class Scheduler:
     def next_token(self, job: TokenJob) -> int | None:
         """The job's next token, end-of-text included; None when there is no more. Raises the job's error."""
         while True:
+            stay_if_ending()
             with self._lock:
                 token = job.take()
-                if token is not None or not self.advance(job):
+                if token is not None or not self._advance(job):
                     return token
 
     def advance(self, job: Job, unless: Callable[[], bool] | None = None) -> bool:
@@ -82,28 +87,17 @@ class Scheduler:
 
         No step if `unless()`, asked once no other step runs: that one may have brought what was waited for.
         """
+        stay_if_ending()
         with self._lock:
-            if self.is_over(job):
-                return False
-            if unless is not None and unless():
+            if unless is not None and not self.is_over(job) and unless():
                 return True
-            if self._stepping and self._is_in_a_step():
-                raise RuntimeError(
-                    "expected no step of this model inside a function that a step calls, such as a logits_processor, "
-                    "found one; use model.logits() or another Model in it"
-                )
-            self._stepping = True
-            try:
-                self._step(job)
-            finally:
-                self._stepping = False
-            return True
+            return self._advance(job)
 
     def fork(self, job: SequenceJob, length: int) -> _core.Sequence:
         """A fork of a running job's sequence, between two steps. Raises the job's error."""
         with self._lock:
             if job.error is not None:
-                raise _bare(job.error)
+                raise bare(job.error)
             return job.sequence.fork(length)
 
     def renew_after_fork(self) -> None:
@@ -111,6 +105,27 @@ class Scheduler:
         self._lock = threading.RLock()
         self._live = {}
         self._stepping = False
+
+    def end(self) -> None:
+        """At the end of the process: returns once no other thread's step runs; none begins from then on."""
+        if not self._lock.acquire(timeout=_END_PATIENCE):
+            self.renew_after_fork()  # as there, whoever holds the lock does not come back
+            self._lock.acquire()
+
+    def _advance(self, job: Job) -> bool:
+        if self.is_over(job):
+            return False
+        if self._stepping and self._is_in_a_step():
+            raise RuntimeError(
+                "expected no step of this model inside a function that a step calls, such as a logits_processor, "
+                "found one; use model.logits() or another Model in it"
+            )
+        self._stepping = True
+        try:
+            self._step(job)
+        finally:
+            self._stepping = False
+        return True
 
     def _is_in_a_step(self) -> bool:
         """Is this called from a step, for the lock is reentrant? An interrupt may have left the flag behind."""
@@ -130,6 +145,8 @@ class Scheduler:
             if job.done or job.error is not None or job.cancelled:
                 self._live.pop(id(job), None)
         planned = self._plan(needed)
+        if not planned:  # the needed job has failed
+            return
         try:
             outcomes = self.engine.step([item for _, work in planned for item in work])
         except (DialocppError, ValueError) as error:
@@ -148,11 +165,11 @@ class Scheduler:
                 break
             try:
                 work = job.plan(budget)
-            except Exception as error:
-                # As in `_commit_one`: nobody else's.
-                _fail(job, error)
-                if job is needed:
+            except BaseException as error:
+                # As in `_commit_one`: nobody else's. Whoever waits for the job finds it there.
+                if is_interrupt(error):
                     raise
+                _fail(job, error)
                 continue
             if work:
                 budget -= sum(len(item) for item in work)
@@ -167,11 +184,13 @@ class Scheduler:
 
     @staticmethod
     def _commit_one(job: Job, outcomes: Sequence[_core.Outcome]) -> None:
-        """What a job calls may be its caller's own function: an error in that is nobody else's."""
+        """What a job calls may be its caller's own function: whatever that raises is nobody else's."""
         try:
             job.commit(outcomes)
-        except Exception as error:
-            job.error = without_frames(error)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            job.error = kept(error)
 
     def _run_alone(self, planned: list[tuple[Job, list[_core.Work]]], error: Exception) -> None:
         """One job's error must not reach the others: run each by itself and note whose it was."""
@@ -190,16 +209,7 @@ class Scheduler:
             self._commit([entry], outcomes)
 
 
-def _fail(job: Job, error: Exception) -> None:
+def _fail(job: Job, error: BaseException) -> None:
     """Note whose error it was. What the job took of the cache is given back, perhaps to the next one."""
-    job.error = _bare(error)
+    job.error = kept(error)
     job.give_back()
-
-
-def _bare(error: Exception) -> Exception:
-    """A copy without the traceback: held by a job, that would hold the job and its pages."""
-    with suppress(Exception):  # a caller's own exception may not be copyable
-        twin = copy.copy(error).with_traceback(None)
-        twin.__cause__ = error.__cause__
-        return twin
-    return error

@@ -48,7 +48,7 @@ class Scoring:
     tokens: list[int]
     scored: int
     logprobs: list[float] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
     cancelled: bool = False
     waits = False
     writes = False
@@ -90,7 +90,7 @@ class Outputs:
     sequence: _core.Sequence
     tokens: list[int]
     outputs: _core.F32 | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     cancelled: bool = False
     waits = False
     writes = False
