@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <thread>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -23,6 +24,16 @@ void leave() {
 
 [[noreturn]] void sleep_for_good() {
   while (true) std::this_thread::sleep_for(std::chrono::hours(24));
+}
+
+std::terminate_handler otherwise = nullptr;
+
+// A thread that has the GIL may lose it inside of a frame of C++ as well, where a call of Python's runs Python code. When
+// it asks for it again after the end has begun, Python unwinds it, and a frame that may not be unwound comes here. It
+// does not hold the GIL; asleep it harms nobody, as with Python 3.14, which lets such threads hang where they are.
+void park_or_terminate() {
+  if (is_over()) sleep_for_good();
+  otherwise();
 }
 
 // In the thread that ends the process, which holds the GIL.
@@ -54,6 +65,7 @@ ReleasedGil::~ReleasedGil() {
 }
 
 void watch_exit() {
+  otherwise = std::set_terminate(&park_or_terminate);
   pybind11::module_::import("atexit").attr("register")(pybind11::cpp_function(&end_calls));
 #if defined(__unix__) || defined(__APPLE__)
   pthread_atfork(nullptr, nullptr, [] { calls.store(0); });  // the threads that made them stayed with the parent
