@@ -67,7 +67,8 @@ def _leave_out(config: ModelConfig, tensors: Tensors, folder: Path) -> None:
     """Take out what lies beside a GPT-2: the head of another task, a loss's weights, positions as numbers."""
     needed = {spec.name for spec in _core.tensor_table(config.to_core())}
     beside = [name for name in tensors if name not in needed and not is_inside(name)]
-    if config.num_labels:  # it has a head of its own in the place of the language model's
+    if config.num_labels:  # its head is the score's, in the place of the language model's: a bias of it would count
+        beside = [name for name in beside if not name.startswith("score.")]
         beside += [name for name in tensors if name.startswith("lm_head.")]
     for name in beside:
         del tensors[name]
