@@ -122,7 +122,7 @@ def measure_chat(
 ) -> Chat:
     """A conversation whose messages and replies all have the same length. At least 3 turns (ValueError)."""
     if turns < 3:
-        raise ValueError(f"turns must be 3 or more, to compare the last with the second, but is {turns}.")
+        raise ValueError(f"turns: expected 3 or more, to compare the last with the second, found {turns}")
     best = [float("inf")] * turns
     speed = 0.0
     for _ in range(runs + 1):  # the first one warms up, and its times can only be slower
@@ -165,7 +165,7 @@ def _message(model: Model, turn: int, tokens: int) -> str:
 
 def _runs(model: Model, prompts: Sequence[list[int]], new_tokens: int, runs: int) -> list[_Run]:
     if new_tokens < 2:
-        raise ValueError(f"new_tokens must be 2 or more, but is {new_tokens}.")
+        raise ValueError(f"new_tokens: expected 2 or more, found {new_tokens}")
     if len(prompts[0]) + new_tokens > model.config.n_positions:
         raise ValueError(
             f"{len(prompts[0])} prompt tokens and {new_tokens} new ones outgrow the model's "

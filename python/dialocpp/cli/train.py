@@ -78,7 +78,7 @@ def train(
     except ImportError as error:
         raise click.ClickException(_MISSING.format(error.name)) from None
     if (model is None) == (shape is None):
-        raise click.UsageError("Give either --model to fine-tune or --shape to start anew.")
+        raise click.UsageError("Give either --model to fine-tune or --shape for a new one.")
     if epochs is not None and numbers["steps"] is not None:
         raise click.UsageError("Give --epochs or --steps, not both.")
     if numbers["steps"] is None:

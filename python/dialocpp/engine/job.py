@@ -121,7 +121,7 @@ class Prefill:
 
 
 def cut_to(sequence: _core.Sequence, length: int) -> None:
-    """At most so many tokens; the pages behind them are free again."""
+    """At most so many tokens; the pages after them are free again."""
     sequence.truncate(min(length, len(sequence)))
 
 

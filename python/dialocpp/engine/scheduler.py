@@ -128,7 +128,7 @@ class Scheduler:
         return True
 
     def _is_in_a_step(self) -> bool:
-        """Is this called from a step, for the lock is reentrant? An interrupt may have left the flag behind."""
+        """Is this called from a step, for the lock is reentrant? An interrupt may have left the flag set."""
         code, frame = Scheduler._step.__code__, sys._getframe().f_back
         while frame is not None:
             if frame.f_code is code and frame.f_locals.get("self") is self:

@@ -236,7 +236,7 @@ class Tokenizer:
         return [id_ for part in parts for id_ in self._avoiding(part, avoided, depth - 1)]
 
     def _cut(self, text: str, token: int, start: int, end: int) -> int:
-        """Where to cut a text within a token: behind the first character of what it is found by, beyond any spaces."""
+        """Where to cut a text within a token: after the first character of what it is found by, beyond any spaces."""
         at = text.find(self._names[token], start, end) if token in self._names else -1
         return (at if at >= 0 else start) + 1
 

@@ -3,7 +3,7 @@
 The first load writes the copy as one packed file (docs/format.md) into the user's own cache, never into the model's
 folder, which is a stranger's. Beside it lies its stamp: size, times and inode of the source and of the copy as they
 were when it was made, and the hash of the copy. A load that finds the same numbers maps the copy at once; else source
-and copy are hashed again, and what does not agree is made anew. So a copy is believed because this user's process
+and copy are hashed again, and what does not agree is made again. So a copy is believed because this user's process
 made it, not because of anything that lies in it or beside the model. Whoever has no cache gets a warning and runs
 without one.
 """
