@@ -145,6 +145,7 @@ class Handler(socketserver.BaseRequestHandler):
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background passes on that it ignores it
 announce(_core.Engine, 'step')
 server = Server(("127.0.0.1", 0), Handler)
 client = socket.create_connection(server.server_address)
