@@ -15,7 +15,6 @@ from .safetensors_file import safetensors_of
 from .stored_tensor import StoredTensor, Tensors
 from .tensor_names import is_inside, is_needless, plain_names
 from .tied_head import resolve_tied_head, same_numbers
-from .torch_files.torch_file import torch_tensors
 
 _NAMED = 12  # of a list in an error or a warning
 
@@ -42,7 +41,11 @@ def read_source(files: Iterable[Path], config: ModelConfig) -> tuple[ModelConfig
 
 def tensors_of(file: Path) -> dict[str, StoredTensor]:
     """All that lies in a weight file, under the names that it has there."""
-    return safetensors_of(file) if file.suffix == ".safetensors" else torch_tensors(file)
+    if file.suffix == ".safetensors":
+        return safetensors_of(file)
+    from .torch_files.torch_file import torch_tensors  # here: most models need no reader of pickles, and start sooner
+
+    return torch_tensors(file)
 
 
 def _named_as_in_core(files: list[Path]) -> Tensors:

@@ -23,9 +23,7 @@ from dialocpp.checkpoint.regular_file import read_text
 from dialocpp.errors import CheckpointError
 
 from .added_tokens import NAMED, Settings, add_to, read_settings
-from .bert import BERT_DEFAULTS, bert_tokenizer
 from .bpe_tables import read_bpe
-from .sentencepiece import sentencepiece_tokenizer
 from .tokenizers_errors import guarded
 
 END_OF_TEXT = "<|endoftext|>"
@@ -78,9 +76,13 @@ def _tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Tokenizer, dict[
     if (folder / VOCAB).is_file() or (folder / MERGES).is_file():
         return _byte_level(folder), _GPT2_DEFAULTS, ()
     if (folder / BERT_VOCAB).is_file():
+        from .bert import BERT_DEFAULTS, bert_tokenizer  # here, as below: few models need it
+
         return bert_tokenizer(folder / BERT_VOCAB, settings), BERT_DEFAULTS, ()
     if (folder / SENTENCEPIECE).is_file():
         lowercase = settings.get("do_lower_case") is True
+        from .sentencepiece import sentencepiece_tokenizer
+
         tokenizer, controls = sentencepiece_tokenizer(folder / SENTENCEPIECE, lowercase)
         return tokenizer, {}, controls
     return _byte_level(folder), {}, ()  # says what is missing
